@@ -1,0 +1,192 @@
+"""The Gymnasium environment: it joins a robot, a task and the world they share."""
+
+import time
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from environments.camera import Camera, Vector
+from environments.options import RENDER_MODES, EnvOptions
+from environments.robots.robot import Robot
+from environments.simulation import Simulation
+from environments.tasks.task import Task
+
+
+class RobotEnv(gymnasium.Env[np.ndarray, Any]):
+    """One robot at one task.
+
+    An episode ends as terminated on success or failure, as the task says, and as truncated when its physics steps
+    exceed ``max_steps``; ``info["is_success"]`` comes with either end. An episode is decided by its seed and its
+    actions alone, whatever was played before it.
+
+    :param robot: what acts
+    :param task: what is to be done
+    :param options: how
+    :param cameras: the first for pictures, all of them with ``multi_view``
+    :param render_fps: pictures of ``render`` per second of a film
+    """
+
+    metadata = {"render_modes": list(RENDER_MODES), "render_fps": 60}
+
+    def __init__(
+        self, robot: Robot, task: Task, options: EnvOptions, cameras: tuple[Camera, ...], render_fps: int
+    ) -> None:
+        self.metadata = {**RobotEnv.metadata, "render_fps": render_fps}
+        self.render_mode = options.render_mode
+        self.options = options
+        self._robot = robot
+        self._task = task
+        self._cameras = cameras if options.multi_view else cameras[:1]
+        self._reads_pixels = options.observation == "raw_pixels"
+        self._reads_target = options.observation in ("ground_truth", "joints_position")
+        self._reads_joints = options.observation in ("joints", "joints_position")
+        self._action_repeat = options.action_repeat
+        self._max_steps = options.max_steps
+        self._has_window = options.render_mode == "human"
+        self._is_closed = False
+        self._n_steps = 0
+        self._position: Vector = (0.0, 0.0, 0.0)
+        self._simulation: Simulation | None = None
+        if not robot.is_kinematic or self._has_window:
+            self._world()
+        self.action_space = robot.action_space
+        self.observation_space = self._make_observation_space()
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The name of each element of an observation; empty when it is a picture.
+
+        Ground truth is the robot's position relative to the target, in metres along the world's axes; joints are
+        angles in radians.
+        """
+        relation = f"{self._robot.point_name}_from_{self._task.target_name}"
+        ground_truth = tuple(f"{relation}_{axis}" for axis in self._robot.axes) if self._reads_target else ()
+        return ground_truth + (self._robot.joint_names if self._reads_joints else ())
+
+    @property
+    def robot_position(self) -> np.ndarray:
+        """The robot's present position in world metres: float64, (n_axes,)."""
+        return np.array(self._position[: len(self._robot.axes)])
+
+    @property
+    def target_position(self) -> np.ndarray:
+        """The target's present position in world metres: float64, (n_axes,)."""
+        return np.array(self._task.target[: len(self._robot.axes)])
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode.
+
+        :param seed: starts the random numbers anew; None lets them run on
+        :param options: none are known
+        :raises ValueError: when options are given, or after ``close``
+        """
+        if options:
+            raise ValueError(f"reset takes no options, but got {', '.join(map(str, options))}; pass env kwargs instead")
+        self._require_open()
+        super().reset(seed=seed)
+        if not self._robot.is_kinematic:
+            self._world().restore_start()
+        self._n_steps = 0
+        self._robot.reset(self.np_random, self._task.reset(self.np_random))
+        self._position = self._robot.position()
+        if self._has_window:
+            self._show()
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Act for ``action_repeat`` physics steps, or fewer when the time limit is met.
+
+        :param action: an element of ``action_space``; continuous ones are clipped to it
+        :raises ValueError: for what is not an action, or after ``close``
+        """
+        self._require_open()
+        robot, task = self._robot, self._task
+        robot.command(action, self.np_random)
+        last = min(self._n_steps + self._action_repeat, self._max_steps + 1)
+        while self._n_steps < last:
+            task.advance()
+            robot.advance()
+            if self._simulation is not None and not robot.is_kinematic:
+                self._simulation.step()
+            self._n_steps += 1
+        self._position = robot.position()
+        reward, terminated, is_success = task.evaluate(self._position, robot.has_bumped)
+        truncated = not terminated and self._n_steps > self._max_steps
+        if self._has_window:
+            self._show()
+        info = {"is_success": is_success} if terminated or truncated else {}
+        return self._observe(), reward, terminated, truncated, info
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Give a picture, uint8, (render_size, render_size, 3), in mode ``rgb_array``; a window shows itself."""
+        return self._picture(self._cameras[:1], self.options.render_size) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Release the physics client; a second call does nothing."""
+        self._is_closed = True
+        if self._simulation is not None:
+            self._simulation.close()
+            self._simulation = None
+
+    def _require_open(self) -> None:
+        """Refuse to go on after ``close``: another environment may own the physics client's number by now."""
+        if self._is_closed:
+            raise ValueError("this environment was closed; make a new one")
+
+    def _world(self) -> Simulation:
+        """Give the world, built and settled on first use: a kinematic robot needs it for pictures only."""
+        if self._simulation is None:
+            simulation = Simulation(self._has_window)
+            self._task.build(simulation)
+            self._robot.build(simulation)
+            self._task.connect(simulation)
+            simulation.save_start()
+            self._simulation = simulation
+        return self._simulation
+
+    def _make_observation_space(self) -> spaces.Box:
+        """Give the space of the chosen observation, with bounds that it never leaves."""
+        if self._reads_pixels:
+            size = self.options.image_size
+            return spaces.Box(0, 255, (size, size, 3 * len(self._cameras)), np.uint8)
+        low, high = self._robot.joint_bounds() if self._reads_joints else ([], [])
+        if self._reads_target:
+            robot, task, n_axes = self._robot, self._task, len(self._robot.axes)
+            relative_low = np.subtract(robot.position_low, task.target_high)[:n_axes]
+            relative_high = np.subtract(robot.position_high, task.target_low)[:n_axes]
+            low, high = [*relative_low, *low], [*relative_high, *high]
+        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+
+    def _observe(self) -> np.ndarray:
+        """Give a new array with the chosen observation of the present state."""
+        if self._reads_pixels:
+            return self._picture(self._cameras, self.options.image_size)
+        values: list[float] = []
+        if self._reads_target:
+            axes = self._robot.axes
+            values = [own - other for own, other, _ in zip(self._position, self._task.target, axes, strict=False)]
+        if self._reads_joints:
+            values += self._robot.joints()
+        return np.array(values, dtype=np.float32)
+
+    def _picture(self, cameras: tuple[Camera, ...], size: int) -> np.ndarray:
+        """Draw what cameras see, side by side in the channels: uint8, (size, size, 3 * n_cameras)."""
+        self._require_open()
+        world = self._draw()
+        return np.concatenate([world.camera_image(camera, size, self._position) for camera in cameras], axis=2)
+
+    def _draw(self) -> Simulation:
+        """Bring the bodies of a kinematic robot and its task up to date and give the world."""
+        world = self._world()
+        self._robot.draw(world)
+        self._task.draw(world)
+        return world
+
+    def _show(self) -> None:
+        """Let the window follow at a pace for the eye."""
+        self._draw()
+        time.sleep(1 / self.metadata["render_fps"])

@@ -1,0 +1,1 @@
+"""Robots: actuators and proprioception, without reward."""

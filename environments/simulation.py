@@ -1,0 +1,140 @@
+"""One private PyBullet world: its bodies by name, its clock, its pictures and its saved start."""
+
+import functools
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pybullet_data
+
+from environments.bullet import has_display, pybullet
+from environments.camera import Camera, Vector
+
+ASSETS = Path(__file__).parent / "assets"
+PYBULLET_DATA = Path(pybullet_data.getDataPath())
+TIMESTEP_S = 1 / 240
+SOLVER_ITERATIONS = 150
+GRAVITY = -10.0
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+
+
+class Simulation:
+    """A physics client of its own, so that worlds in one process never meet.
+
+    :param has_window: whether PyBullet's window shows the world; otherwise it runs without a display
+    :raises ValueError: when a window is wanted and there is no display
+    """
+
+    def __init__(self, has_window: bool = False) -> None:
+        if has_window and not has_display():
+            raise ValueError(
+                "render_mode 'human' opens a window, but no display was found (DISPLAY is not set);"
+                " use render_mode='rgb_array', or run under xvfb-run"
+            )
+        self.bodies: dict[str, int] = {}
+        self._client: int = pybullet.connect(pybullet.GUI if has_window else pybullet.DIRECT)
+        if self._client < 0:
+            raise RuntimeError("PyBullet gave no physics client; close() environments that are no longer used")
+        self._release = weakref.finalize(self, pybullet.disconnect, self._client)
+        self._start: int | None = None
+        self.step = self.bind(pybullet.stepSimulation)
+        self._configure()
+
+    def _configure(self) -> None:
+        """Set the physics that all the worlds share; sorted pairs keep contacts in the same order in every episode."""
+        self.bind(pybullet.setPhysicsEngineParameter)(
+            fixedTimeStep=TIMESTEP_S, numSolverIterations=SOLVER_ITERATIONS, deterministicOverlappingPairs=1
+        )
+        self.bind(pybullet.setGravity)(0.0, 0.0, GRAVITY)
+
+    def bind(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Callable[..., Any]:
+        """Give a PyBullet function with its first arguments fixed and this world's client filled in.
+
+        :param function: one of PyBullet's
+        :param arguments: the leading positional arguments
+        :param keywords: further arguments
+        """
+        return functools.partial(function, *arguments, physicsClientId=self._client, **keywords)
+
+    def load(self, name: str, file: Path, position: Vector) -> int:
+        """Load an upright body from a URDF or SDF file and give its id; the base of a URDF body is immovable.
+
+        :param name: what ``bodies`` will know it by
+        :param file: its description; of an SDF the first model is taken
+        :param position: of its base, in world metres
+        """
+        if file.suffix == ".sdf":
+            self.bodies[name] = self.bind(pybullet.loadSDF)(str(file))[0]
+            self.place(name, position)
+        else:
+            self.bodies[name] = self.bind(pybullet.loadURDF)(str(file), position, useFixedBase=True)
+        return self.bodies[name]
+
+    def place(self, name: str, position: Vector) -> None:
+        """Put a body upright at a position at once, without physics.
+
+        :param name: one of ``bodies``
+        :param position: of the centre of mass of its base, in world metres
+        """
+        self.bind(pybullet.resetBasePositionAndOrientation)(self.bodies[name], position, UPRIGHT)
+
+    def has_contact(self, name: str, other: str, link: int | None = None) -> Callable[[], bool]:
+        """Give a question to ask after each step: do two bodies touch?
+
+        :param name: the first body
+        :param other: the second body
+        :param link: the only link of the first body that counts; None for any
+        """
+        chosen = {} if link is None else {"linkIndexA": link}
+        find = self.bind(pybullet.getContactPoints, self.bodies[name], self.bodies[other], **chosen)
+        return lambda: bool(find())
+
+    def unite(self, name: str, other: str) -> None:
+        """Have two jointed bodies always solved together, by a gear without any force between their first joints.
+
+        The solver groups bodies that are near each other, and the grouping decides in which order the constraints of
+        a body are solved. PyBullet notices with a delay that bodies have parted, so without this the rounding of an
+        episode depends on the one before.
+
+        :param name: a body with a joint that moves
+        :param other: another one
+        """
+        first, second = ((self.bodies[body], self._first_joint(self.bodies[body])) for body in (name, other))
+        gear = self.bind(pybullet.createConstraint, *first, *second, pybullet.JOINT_GEAR)
+        constraint = gear(jointAxis=(0, 0, 1), parentFramePosition=(0, 0, 0), childFramePosition=(0, 0, 0))
+        self.bind(pybullet.changeConstraint)(constraint, gearRatio=1, maxForce=0)
+
+    def _first_joint(self, body: int) -> int:
+        """Give the index of a body's first joint that is not fixed."""
+        joint_info = self.bind(pybullet.getJointInfo, body)
+        joints = range(self.bind(pybullet.getNumJoints)(body))
+        return next(joint for joint in joints if joint_info(joint)[2] != pybullet.JOINT_FIXED)
+
+    def save_start(self) -> None:
+        """Keep the present state in memory as the one that episodes start from."""
+        self._start = self.bind(pybullet.saveState)()
+
+    def restore_start(self) -> None:
+        """Return to the kept state: positions, velocities and contacts; motor commands are not part of it."""
+        self.bind(pybullet.restoreState)(stateId=self._start)
+
+    def camera_image(self, camera: Camera, size: int, robot_position: Vector) -> np.ndarray:
+        """Draw what a camera sees, on the CPU: uint8, (size, size, 3), first row on top.
+
+        :param camera: from where
+        :param size: height and width in pixels
+        :param robot_position: in world metres, for a camera that follows the robot
+        """
+        target = camera.target_near(robot_position)
+        view = pybullet.computeViewMatrixFromYawPitchRoll(target, camera.distance, camera.yaw, camera.pitch, 0, 2)
+        projection = pybullet.computeProjectionMatrixFOV(camera.fov, 1.0, camera.near, camera.far)
+        rgba = self.bind(pybullet.getCameraImage)(
+            size, size, view, projection, renderer=pybullet.ER_TINY_RENDERER, flags=pybullet.ER_NO_SEGMENTATION_MASK
+        )[2]
+        return np.asarray(rgba, dtype=np.uint8).reshape(size, size, 4)[:, :, :3].copy()
+
+    def close(self) -> None:
+        """Release the physics client; a second call does nothing."""
+        self._release()

@@ -1,0 +1,1 @@
+"""Tasks: start, target, reward and success, without a particular robot."""

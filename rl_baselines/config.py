@@ -1,0 +1,272 @@
+"""Every setting, written once: its name, type, default, help text and old spellings.
+
+`RunConfig` holds all that decides the numbers of a run and is stored complete in its `config.yaml`; `RunOptions` holds
+what must not alter them. The command line, YAML files and the stored configuration all come from the fields below.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, Literal, get_type_hints
+
+from environments.names import unknown_name
+from rl_baselines.errors import UsageError
+from rl_baselines.literals import coerce
+
+
+def setting(default: Any, text: str, flags: tuple[str, ...] = (), metavar: str = "", positional: bool = False) -> Any:
+    """Declare one setting.
+
+    :param text: its help text
+    :param flags: further spellings on the command line, such as ``-c``
+    :param metavar: how its value is shown in the help
+    :param positional: whether it is given by position instead of by flag
+    """
+    metadata = {"help": text, "flags": flags, "metavar": metavar, "positional": positional}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """Environment"""
+
+    env: str = setting("KukaButtonGymEnv-v0", "Gymnasium id of the environment.", metavar="ID")
+    gym_packages: tuple[str, ...] = setting(
+        (), "Packages to import first, which register environments (panda_gym ...).", metavar="PACKAGE"
+    )
+    srl_model: str | None = setting(
+        None,
+        "What the policy observes: ground_truth, joints, joints_position, raw_pixels, multi_view; or native, a "
+        "third-party environment's own observation. Default: ground_truth where the environment has it, else native.",
+        metavar="KEY",
+    )
+    env_kwargs: dict[str, Any] = setting({}, "Options of the environment.", metavar="NAME:VALUE")
+    num_stack: int = setting(1, "Number of successive observations stacked into one.")
+
+
+@dataclass(frozen=True)
+class EnvironmentShortcuts:
+    """Environment options, in short"""
+
+    continuous_actions: bool | None = setting(None, "Continuous instead of discrete actions.", ("-c",))
+    action_joints: bool | None = setting(None, "Actions are offsets of the joints.", ("-joints",))
+    random_target: bool | None = setting(None, "A new target position in every episode.", ("-r",))
+    shape_reward: bool | None = setting(None, "Dense reward: minus the distance to the target.")
+    action_repeat: int | None = setting(None, "Physics steps for which each action is held.")
+
+
+@dataclass(frozen=True)
+class VectorConfig:
+    """Parallel environments and normalization"""
+
+    n_envs: int | None = setting(
+        None, "Number of environments. Default: --num-cpu if given, else 8 on-policy and 1 off-policy."
+    )
+    num_cpu: int | None = setting(None, "Number of processes that step the environments.")
+    vec_env: Literal["dummy", "processes"] | None = setting(
+        None, "Step the environments in this process or in --num-cpu others. Default: dummy unless --num-cpu is given."
+    )
+    norm_obs: bool | None = setting(None, "Normalize low-dimensional observations by running mean and variance.")
+    norm_reward: bool = setting(False, "Scale rewards by the running deviation of the return.")
+    clip_obs: float = setting(10.0, "Normalized observations are clipped to plus and minus this.")
+    clip_reward: float = setting(10.0, "Normalized rewards are clipped to plus and minus this.")
+
+
+@dataclass(frozen=True)
+class AlgorithmConfig:
+    """Algorithm"""
+
+    algo: str = setting("ppo", "Algorithm; `--algo list` names them.", metavar="NAME")
+    policy: str | None = setting(None, "Policy class. Default: by the observation space.", metavar="NAME")
+    policy_kwargs: dict[str, Any] = setting(
+        {}, "Policy options: net_arch:[64,64] activation:leaky_relu ...", metavar="NAME:VALUE"
+    )
+    hyperparam: dict[str, Any] = setting(
+        {}, "Hyperparameters, by the names of the algorithm's constructor: n_steps:256 ...", metavar="NAME:VALUE"
+    )
+    her: bool = setting(False, "Hindsight experience replay (goal environments, off-policy algorithms).")
+    lr_decay: Literal["linear", "constant", "cosine"] | None = setting(
+        None, "How the learning rate falls over the run. Default: linear for ppo, else constant; a parent's kind."
+    )
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N.", metavar="NAME")
+    torch_threads: int | None = setting(
+        None, "Threads of torch. Default: 1 for small networks, all cores for images."
+    )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Training"""
+
+    num_timesteps: int = setting(1_000_000, "Environment timesteps to train, rounded up to whole rollouts.")
+    seed: int = setting(0, "Every random draw of the run derives from it.")
+    stop_value: float | None = setting(None, "Stop when a periodic evaluation's mean reward reaches this.")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Best model and evaluation"""
+
+    best_by: Literal["train", "eval"] = setting(
+        "train", "Best model by the mean of the last 100 training episodes, or by periodic evaluation."
+    )
+    min_episodes_save: int = setting(100, "Training episodes before a best model is saved (--best-by train).")
+    eval_freq: int | None = setting(
+        None, "Timesteps between deterministic evaluations; 0: none. Default: a twentieth of the run."
+    )
+    eval_episodes: int = setting(10, "Episodes of each evaluation, with the same start seeds every time.")
+
+
+@dataclass(frozen=True)
+class FineTuningConfig:
+    """Fine-tuning"""
+
+    load_rl_model_path: str | None = setting(
+        None,
+        "Start from this model: a run folder, RUN@best, RUN@last, RUN@step:N, a checkpoint folder, a model zip, or "
+        "latest. Settings come from its run unless given.",
+        metavar="SOURCE",
+    )
+    new_lr: float | None = setting(
+        None,
+        "Initial learning rate of the fine-tune. Default: one hundredth of the initial rate of the oldest ancestor.",
+    )
+    compare_episodes: int = setting(50, "Episodes of the evaluations before and after the fine-tune; 0: none.")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Records (these never alter the numbers)"""
+
+    log_dir: str = setting("logs", "Folder under which runs are stored.", metavar="FOLDER")
+    save_interval: int | None = setting(
+        None, "Timesteps between checkpoints. Default: a twentieth of the run, and at most a minute."
+    )
+    keep_checkpoints: int = setting(3, "Checkpoints kept beside the best, the last and the milestones; 0: all.")
+    episode_window: int = setting(40, "Episodes in the moving average of the learning curve.")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the numbers of a run, by subject."""
+
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    vector: VectorConfig = field(default_factory=VectorConfig)
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
+
+    def __post_init__(self) -> None:
+        """Check what one setting alone can get wrong.
+
+        :raises UsageError: naming the first such setting
+        """
+        flat = to_flat(self)
+        for name in ("num_timesteps", "n_envs", "num_cpu", "num_stack", "eval_episodes", "torch_threads"):
+            if flat[name] is not None and flat[name] < 1:
+                raise UsageError(f"{flag_of(name)} must be at least 1, got {flat[name]}")
+        for name in ("min_episodes_save", "eval_freq", "compare_episodes", "seed"):
+            if flat[name] is not None and flat[name] < 0:
+                raise UsageError(f"{flag_of(name)} must not be negative, got {flat[name]}")
+        for name in ("clip_obs", "clip_reward", "new_lr"):
+            if flat[name] is not None and not 0 < flat[name] < float("inf"):
+                raise UsageError(f"{flag_of(name)} must be a positive number, got {flat[name]}")
+        if flat["seed"] >= 2**31:
+            raise UsageError(f"--seed must be below 2**31 = {2**31}, got {flat['seed']}")
+
+
+CONFIG_GROUPS: dict[str, type] = {
+    "environment": EnvironmentConfig,
+    "vector": VectorConfig,
+    "algorithm": AlgorithmConfig,
+    "training": TrainingConfig,
+    "evaluation": EvaluationConfig,
+    "fine_tuning": FineTuningConfig,
+}
+TRAIN_GROUPS: tuple[type, ...] = (
+    EnvironmentConfig,
+    EnvironmentShortcuts,
+    VectorConfig,
+    AlgorithmConfig,
+    TrainingConfig,
+    EvaluationConfig,
+    FineTuningConfig,
+    RunOptions,
+)
+
+
+def flag_of(name: str) -> str:
+    """Spell a setting as a flag."""
+    return "--" + name.replace("_", "-")
+
+
+def settings_of(groups: tuple[type, ...]) -> Iterator[tuple[Field[Any], Any]]:
+    """Yield every setting of some groups with its type hint."""
+    for group in groups:
+        hints = get_type_hints(group)
+        for item in fields(group):
+            yield item, hints[item.name]
+
+
+def default_of(item: Field[Any]) -> Any:
+    """Give a setting's default value."""
+    return item.default if item.default is not MISSING else {}
+
+
+def check_settings(values: Mapping[str, Any], where: str, groups: tuple[type, ...] = TRAIN_GROUPS) -> dict[str, Any]:
+    """Check names and types of settings that come from a file.
+
+    :param where: the file, for the error message
+    :return: the same settings, each of its field's type
+    :raises UsageError: for an unknown name or a value of another type
+    """
+    hints = {item.name: hint for item, hint in settings_of(groups)}
+    checked = {}
+    for key, value in values.items():
+        name = str(key).replace("-", "_")
+        if name not in hints:
+            raise UsageError(f"{where}: {unknown_name('setting', str(key), hints)}")
+        checked[name] = coerce(value, hints[name], f"{where}: {name}")
+    return checked
+
+
+def to_flat(config: RunConfig) -> dict[str, Any]:
+    """Give all settings of a run in one dictionary."""
+    return {
+        item.name: getattr(getattr(config, group), item.name) for group, cls in CONFIG_GROUPS.items() for item in fields(cls)
+    }
+
+
+def from_flat(values: Mapping[str, Any]) -> RunConfig:
+    """Build the configuration from one dictionary; names of other groups are left aside."""
+    return RunConfig(**{group: _build(cls, values) for group, cls in CONFIG_GROUPS.items()})
+
+
+def options_from_flat(values: Mapping[str, Any]) -> RunOptions:
+    """Build the options from one dictionary; names of other groups are left aside.
+
+    :raises UsageError: for a value out of range
+    """
+    options: RunOptions = _build(RunOptions, values)
+    if options.save_interval is not None and options.save_interval < 1:
+        raise UsageError(f"--save-interval must be at least 1, got {options.save_interval}")
+    if options.keep_checkpoints < 0 or options.episode_window < 1:
+        raise UsageError("--keep-checkpoints must not be negative, and --episode-window at least 1")
+    return options
+
+
+def _build(cls: type, values: Mapping[str, Any]) -> Any:
+    names = {item.name for item in fields(cls)}
+    return cls(**{name: value for name, value in values.items() if name in names})
+
+
+def changed(config: RunConfig, **values: Any) -> RunConfig:
+    """Give the configuration with some settings, named flat, set anew."""
+    groups = {}
+    for group, cls in CONFIG_GROUPS.items():
+        own = {item.name for item in fields(cls)} & values.keys()
+        if own:
+            groups[group] = replace(getattr(config, group), **{name: values[name] for name in own})
+    return replace(config, **groups)

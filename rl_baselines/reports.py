@@ -1,0 +1,120 @@
+"""The rows of the tables that a training prints at its start and end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rl_baselines.evaluation import EvaluationResult
+from rl_baselines.resolution import RunPlan
+from rl_baselines.schedules import preview
+from rl_baselines.training import Outcome, TrainingRun
+
+Row = tuple[str, str]
+
+
+def start_rows(run: TrainingRun) -> Iterator[Row]:
+    """Yield what a run is going to do."""
+    plan, config = run.plan, run.plan.config
+    environment, vector, algorithm = config.environment, config.vector, config.algorithm
+    options = " ".join(f"{name}:{value}" for name, value in environment.env_kwargs.items())
+    yield "environment", f"{environment.env}  {options}".rstrip()
+    yield "observations", f"{environment.srl_model}: {plan.observation_space}" + _stacked(environment.num_stack)
+    yield "actions", str(plan.action_space)
+    yield "algorithm", f"{algorithm.algo}, {algorithm.policy}" + (", hindsight replay" if algorithm.her else "")
+    where = "in this process" if vector.vec_env == "dummy" else f"in {vector.num_cpu} processes"
+    yield "environments", f"{vector.n_envs} {where}"
+    yield "normalization", _normalization(run)
+    yield "learning rate", _rates(plan)
+    yield "timesteps", _timesteps(plan)
+    yield "best model by", _best_rule(run)
+    yield "seed, device", f"{config.training.seed}, {run.model.device} ({algorithm.torch_threads} torch threads)"
+    if plan.source is not None:
+        yield "parent", f"{plan.source}, after {plan.source.timesteps:,} steps"
+        yield from ((f"  {part}", words) for part, words in run.loaded)
+        yield "  not carried over", "; ".join(plan.notes)
+    yield "folder", str(run.folder.path)
+
+
+def _stacked(n_stack: int) -> str:
+    return f", {n_stack} stacked" if n_stack > 1 else ""
+
+
+def _normalization(run: TrainingRun) -> str:
+    vector = run.plan.config.vector
+    parts = [name for name, on in (("observations", vector.norm_obs), ("rewards", vector.norm_reward)) if on]
+    return " and ".join(parts) or "none"
+
+
+def _rates(plan: RunPlan) -> str:
+    schedule = plan.learning_rate.schedule
+    if schedule is None:
+        return plan.learning_rate.reason
+    rates = preview(schedule, plan.steps_per_rollout, plan.steps_planned)
+    points = ", ".join(f"{rate:.3g} ({'first update' if name == 'first' else name})" for name, rate in rates.items())
+    return f"{points}; {schedule.decay}; by {plan.learning_rate.reason}"
+
+
+def _timesteps(plan: RunPlan) -> str:
+    asked = plan.config.training.num_timesteps
+    text = f"{plan.steps_planned:,}"
+    if plan.steps_per_rollout is not None:
+        n_rollouts = plan.steps_planned // plan.steps_per_rollout
+        text += f" = {n_rollouts:,} rollouts of {plan.steps_per_rollout:,}"
+    return text + (f" (asked: {asked:,})" if asked != plan.steps_planned else "")
+
+
+def _best_rule(run: TrainingRun) -> str:
+    settings = run.plan.config.evaluation
+    if settings.best_by == "train":
+        text = f"mean reward of the last 100 training episodes, from {settings.min_episodes_save} episodes on"
+    else:
+        text = "mean reward of evaluations"
+    if run.evaluation is None:
+        return text + "; no evaluations"
+    return text + f"; evaluations of {settings.eval_episodes} episodes every {run.evaluation.frequency:,} steps"
+
+
+def end_rows(run: TrainingRun, outcome: Outcome, curve: Path) -> Iterator[Row]:
+    """Yield what came out of a run."""
+    steps, seconds = run.model.num_timesteps, max(outcome.seconds, 1e-9)
+    episodes: int = run.model.n_episodes  # type: ignore[attr-defined]
+    share = 100 * run.writer.seconds / seconds
+    yield "timesteps", f"{steps:,} in {seconds:.0f} s, {steps / seconds:,.0f} steps/s; {episodes:,} episodes"
+    if run.mean_training_reward is not None:
+        yield "last 100 training episodes", f"mean reward {run.mean_training_reward:.3g}"
+    if run.evaluation is not None and run.evaluation.last_result is not None:
+        yield "last evaluation", describe(run.evaluation.last_result)
+    for name, result in outcome.comparisons.items():
+        yield name, describe(result)
+    if run.best.timesteps is None:
+        yield "best model", "none was saved: too few episodes ended; the last one is there"
+    else:
+        yield "best model", f"mean reward {run.best.score:.3g} at step {run.best.timesteps:,} (by {run.best.rule})"
+    yield "checkpoints", f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)"
+    yield "learning curve", str(curve)
+    yield "folder", str(run.folder.path)
+
+
+def describe(result: EvaluationResult) -> str:
+    """Say in one line what an evaluation gave."""
+    summary = result.summary()
+    text = f"mean reward {result.mean_reward:.3g}"
+    if summary["reward_low"] is not None:
+        text += f" [{summary['reward_low']:.3g}, {summary['reward_high']:.3g}]"
+    if result.success_rate is not None:
+        text += f", success {100 * result.success_rate:.0f} %"
+        text += f" [{100 * (summary['success_low'] or 0):.0f}, {100 * (summary['success_high'] or 0):.0f}]"
+    return f"{text}, {result.n_episodes} episodes"
+
+
+def how_to_go_on(run: TrainingRun, outcome: Outcome) -> str:
+    """Give the command that uses the result, or that goes on after a stop."""
+    if not outcome.by_signal:
+        return f"watch it: python -m rl_baselines.enjoy {run.folder.path} --video {run.folder.videos}/best.mp4"
+    left = max(1, run.plan.steps_planned - run.model.num_timesteps)
+    schedule = run.plan.learning_rate.schedule
+    progress = 1 - run.model.num_timesteps / run.plan.steps_planned
+    rate = f" --new-lr {schedule(progress):.6g}" if schedule is not None else ""
+    return (
+        f"go on with: python -m rl_baselines.train --load-rl-model-path {run.folder.path}@last "
+        f"--num-timesteps {left}{rate}"
+    )

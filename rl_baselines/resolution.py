@@ -1,0 +1,302 @@
+"""From layers of settings to one complete configuration: defaults < parent run < files < flags."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+
+from environments.names import unknown_name
+from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
+from rl_baselines.algorithms import check_action_space, find_algorithm
+from rl_baselines.config import RunConfig, changed, from_flat
+from rl_baselines.errors import UsageError
+from rl_baselines.hyperparameters import (
+    check_hyperparameters,
+    complete_hyperparameters,
+    constructor_arguments,
+    hyperparameter_hints,
+    policy_arguments,
+    steps_per_rollout,
+)
+from rl_baselines.schedules import LearningRateSchedule, planned_steps
+from rl_baselines.sources import Source
+from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
+
+SHORTCUTS = {  # a flag and the environment option that it writes
+    "continuous_actions": ("is_discrete", lambda value: not value),
+    "action_joints": ("action_joints", bool),
+    "random_target": ("random_target", bool),
+    "shape_reward": ("shape_reward", bool),
+    "action_repeat": ("action_repeat", int),
+}
+MAPPINGS = ("env_kwargs", "policy_kwargs", "hyperparam")
+RIVALS = (("num_cpu", "vec_env"), ("vec_env", "num_cpu"))  # given, the first displaces the second of lower layers
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place.
+
+    :param name: the place, in words
+    :param values: settings by name
+    """
+
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LearningRatePlan:
+    """The learning rate of a run and why it is so.
+
+    :param schedule: None for an algorithm that has no learning rate
+    :param reason: the rule that decided it
+    :param root: initial rate of the oldest ancestor trained from scratch (of this run where it is that one)
+    """
+
+    schedule: LearningRateSchedule | None
+    reason: str
+    root: float | None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that is settled before anything is created.
+
+    :param config: complete configuration
+    :param source: the model it starts from
+    :param learning_rate: its schedule and reason
+    :param steps_per_rollout: environment steps between two updates; None where not fixed
+    :param steps_planned: timesteps it will take
+    :param observation_space: of one environment
+    :param action_space: of one environment
+    :param notes: what was not carried over from the parent, in words
+    """
+
+    config: RunConfig
+    source: Source | None
+    learning_rate: LearningRatePlan
+    steps_per_rollout: int | None
+    steps_planned: int
+    observation_space: gym.spaces.Space[Any]
+    action_space: gym.spaces.Space[Any]
+    notes: tuple[str, ...] = field(default=())
+
+
+def combine(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Merge layers, later ones first in rank; options by name are merged one by one.
+
+    Shortcuts become environment options, and a setting displaces its rival from lower layers.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        values = _without_shortcuts(layer)
+        for winner, loser in RIVALS:
+            if values.get(winner) is not None and values.get(loser) is None:
+                merged.pop(loser, None)
+        if "hyperparam" in values:
+            merged["hyperparam"] = _without_rival_batch(merged.get("hyperparam", {}), values["hyperparam"])
+        for name, value in values.items():
+            merged[name] = {**merged.get(name, {}), **value} if name in MAPPINGS else value
+    return merged
+
+
+def _without_rival_batch(lower: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    rival = {"batch_size": "n_minibatches", "n_minibatches": "batch_size"}
+    return {name: value for name, value in lower.items() if rival.get(name) not in given}
+
+
+def _without_shortcuts(layer: Layer) -> dict[str, Any]:
+    values = dict(layer.values)
+    kwargs = dict(values.get("env_kwargs", {}))
+    for flag, (name, convert) in SHORTCUTS.items():
+        given = values.pop(flag, None)
+        if given is None:
+            continue
+        if name in kwargs and kwargs[name] != convert(given):
+            raise UsageError(
+                f"{layer.name}: --{flag.replace('_', '-')} asks for {name}:{convert(given)} and --env-kwargs for "
+                f"{name}:{kwargs[name]}; give one of them"
+            )
+        kwargs[name] = convert(given)
+    if "observation" in kwargs:
+        observation, key = str(kwargs.pop("observation")), values.get("srl_model")
+        if key is not None and _observation_of(key) not in (None, observation):
+            raise UsageError(
+                f"{layer.name}: --srl-model {key} and --env-kwargs observation:{observation} disagree; give one of them"
+            )
+        values["srl_model"] = key or observation
+    if kwargs or "env_kwargs" in values:
+        values["env_kwargs"] = kwargs
+    return values
+
+
+def _observation_of(key: str) -> Any:
+    row = STATE_REPRESENTATIONS.get(key)
+    return row.env_kwargs.get("observation") if row else None
+
+
+def plan_run(layers: Sequence[Layer], source: Source | None, notes: Sequence[str] = ()) -> RunPlan:
+    """Complete and check a run's configuration; nothing is created on disk.
+
+    :param layers: from the lowest (parent) to the highest (flags)
+    :param source: the model it starts from
+    :param notes: what the parent's layer left out, in words
+    :raises UsageError: for the first thing that cannot be done
+    """
+    config, observation_space, action_space = complete(layers)
+    rollout = steps_per_rollout(config.algorithm.hyperparam, config.vector.n_envs or 1)
+    learning_rate = _plan_learning_rate(config, source, layers)
+    if source is not None and learning_rate.schedule is not None:
+        config = changed(config, new_lr=learning_rate.schedule.initial, load_rl_model_path=source.path)
+    steps = planned_steps(config.training.num_timesteps, rollout)
+    return RunPlan(config, source, learning_rate, rollout, steps, observation_space, action_space, tuple(notes))
+
+
+def complete(layers: Sequence[Layer]) -> tuple[RunConfig, gym.spaces.Space[Any], gym.spaces.Space[Any]]:
+    """Settle every setting that was left open, and check that all go together.
+
+    :param layers: from the lowest to the highest
+    :return: the configuration, the observation space and the action space of one environment
+    :raises UsageError: for the first thing that cannot be done
+    """
+    config = from_flat(combine(layers))
+    config = _complete_environment(config)
+    algorithm = find_algorithm(config.algorithm.algo)
+    config = changed(
+        config, algo=algorithm.name, hyperparam=check_hyperparameters(algorithm, config.algorithm.hyperparam)
+    )
+    observation_space, action_space = probe_spaces(config)
+    check_action_space(algorithm, config.environment.env, action_space)
+    config = _complete_vector(config, algorithm.default_n_envs)
+    config = _complete_algorithm(config, observation_space)
+    constructor_arguments(config.algorithm.hyperparam, config.vector.n_envs or 1, action_space.shape or ())
+    return config, observation_space, action_space
+
+
+def _complete_environment(config: RunConfig) -> RunConfig:
+    """Settle the observation kind and check the environment's options without building it."""
+    environment = config.environment
+    try:
+        find_spec(environment.env, environment.gym_packages)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    row = ENVIRONMENTS.get(environment.env)
+    key = environment.srl_model or ("ground_truth" if row is not None else NATIVE)
+    if key not in STATE_REPRESENTATIONS:
+        raise UsageError(unknown_name("--srl-model", key, STATE_REPRESENTATIONS))
+    if row is None and key != NATIVE:
+        raise UsageError(f"{environment.env} has only its own observation: --srl-model {key} needs one of our robots")
+    if row is not None and key == NATIVE:
+        raise UsageError(f"--srl-model native is for third-party environments; {environment.env} offers "
+                         + ", ".join(row.observations))
+    kwargs = {**environment.env_kwargs, **STATE_REPRESENTATIONS[key].env_kwargs}
+    if row is not None:
+        try:
+            check_env_kwargs(environment.env, kwargs)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+    return changed(config, srl_model=key, env_kwargs=kwargs)
+
+
+def probe_spaces(config: RunConfig) -> tuple[gym.spaces.Space[Any], gym.spaces.Space[Any]]:
+    """Build the environment once to learn its spaces.
+
+    :raises UsageError: when it cannot be built
+    """
+    environment = config.environment
+    try:
+        env = gym.make(environment.env, disable_env_checker=True, **environment.env_kwargs)
+    except (gym.error.Error, TypeError, ValueError, ImportError) as error:
+        raise UsageError(f"{environment.env} cannot be built: {_first_line(error)}{_extra_hint(error)}") from None
+    try:
+        return env.observation_space, env.action_space
+    finally:
+        env.close()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _extra_hint(error: Exception) -> str:
+    text = str(error).lower()
+    for extra in ("mujoco", "box2d"):
+        if extra in text:
+            return f"; install the extra: pip install 'rl-baselines[{extra}]'"
+    return ""
+
+
+def _complete_vector(config: RunConfig, default_n_envs: int) -> RunConfig:
+    vector = config.vector
+    if vector.vec_env == "dummy" and vector.num_cpu is not None:
+        raise UsageError("--num-cpu counts processes, and --vec-env dummy uses none; leave one of them out")
+    n_envs = vector.n_envs or vector.num_cpu or default_n_envs
+    if vector.vec_env is None:
+        kind = "dummy" if vector.num_cpu is None else "processes"
+    else:
+        kind = vector.vec_env
+    num_cpu = None if kind == "dummy" else vector.num_cpu or min(n_envs, os.cpu_count() or 1)
+    if num_cpu is not None and num_cpu > n_envs:
+        raise UsageError(f"--num-cpu {num_cpu} is more than --n-envs {n_envs}: a process steps at least one environment")
+    return changed(config, n_envs=n_envs, num_cpu=num_cpu, vec_env=kind)
+
+
+def _complete_algorithm(config: RunConfig, observation_space: gym.spaces.Space[Any]) -> RunConfig:
+    algorithm = find_algorithm(config.algorithm.algo)
+    if config.algorithm.her and not algorithm.her:
+        raise UsageError(f"--her does not go with {algorithm.name}; it goes with sac, td3, ddpg, tqc and dqn")
+    policy = config.algorithm.policy or algorithm.policy_for(observation_space)
+    policy_arguments(algorithm, policy, config.algorithm.policy_kwargs)
+    images = policy.startswith("Cnn") or STATE_REPRESENTATIONS[config.environment.srl_model or NATIVE].needs_images
+    return changed(
+        config,
+        policy=policy,
+        hyperparam=complete_hyperparameters(algorithm, config.algorithm.hyperparam),
+        lr_decay=config.algorithm.lr_decay or algorithm.lr_decay,
+        torch_threads=config.algorithm.torch_threads or ((os.cpu_count() or 1) if images else 1),
+        norm_obs=_norm_obs(config, observation_space),
+    )
+
+
+def _norm_obs(config: RunConfig, observation_space: gym.spaces.Space[Any]) -> bool:
+    able = bool(normalizable_keys(observation_space)) or _is_normalizable(observation_space)
+    if config.vector.norm_obs and not able:
+        raise UsageError(f"--norm-obs needs low-dimensional continuous observations, {config.environment.env} gives "
+                         f"{observation_space}")
+    return able if config.vector.norm_obs is None else config.vector.norm_obs
+
+
+def _is_normalizable(space: gym.spaces.Space[Any]) -> bool:
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+
+
+def normalizable_keys(space: gym.spaces.Space[Any]) -> list[str]:
+    """Name the parts of a dictionary observation that can be normalized."""
+    return [key for key, part in space.items() if _is_normalizable(part)] if isinstance(space, gym.spaces.Dict) else []
+
+
+def _plan_learning_rate(config: RunConfig, source: Source | None, layers: Sequence[Layer]) -> LearningRatePlan:
+    algorithm, decay = find_algorithm(config.algorithm.algo), config.algorithm.lr_decay or "constant"
+    if "learning_rate" not in hyperparameter_hints(algorithm):
+        return LearningRatePlan(None, f"{algorithm.name} has none", None)
+    if source is None:
+        if config.fine_tuning.new_lr is not None:
+            raise UsageError(
+                "--new-lr is the rate of a fine-tune (--load-rl-model-path); a run from scratch takes "
+                f"--hyperparam learning_rate:{config.fine_tuning.new_lr:g}"
+            )
+        initial = config.algorithm.hyperparam["learning_rate"]
+        givers = [layer.name for layer in layers if "learning_rate" in layer.values.get("hyperparam", {})]
+        reason = f"{givers[-1]}: learning_rate" if givers else f"default of {algorithm.name}"
+        return LearningRatePlan(LearningRateSchedule(initial, decay), reason, initial)
+    root = source.root_learning_rate
+    if config.fine_tuning.new_lr is not None:
+        giver = next(layer.name for layer in reversed(layers) if layer.values.get("new_lr") is not None)
+        return LearningRatePlan(LearningRateSchedule(config.fine_tuning.new_lr, decay), f"{giver}: new_lr", root)
+    if root is None:
+        raise UsageError(f"the initial learning rate of {source} cannot be known: give --new-lr")
+    reason = f"one hundredth of the oldest ancestor's initial rate {root:g}"
+    return LearningRatePlan(LearningRateSchedule(root / 100, decay), reason, root)

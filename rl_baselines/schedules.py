@@ -1,0 +1,63 @@
+"""Learning rates as pure functions of progress.
+
+The contract, for every run: the progress of an update is taken at the start of its rollout,
+``p = 1 - steps_before / steps_planned``, clamped to [0, 1]. The first update therefore uses the initial rate exactly,
+and a linear decay never reaches zero before the end nor goes below it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+DECAYS: dict[str, Callable[[float], float]] = {
+    "linear": lambda progress_remaining: progress_remaining,
+    "constant": lambda _: 1.0,
+    "cosine": lambda progress_remaining: 0.5 * (1.0 + math.cos(math.pi * (1.0 - progress_remaining))),
+}
+
+
+@dataclass(frozen=True)
+class LearningRateSchedule:
+    """The learning rate over one run.
+
+    :param initial: the rate of the first update
+    :param decay: a name of `DECAYS`
+    """
+
+    initial: float
+    decay: str = "constant"
+
+    def __call__(self, progress_remaining: float) -> float:
+        """Give the rate.
+
+        :param progress_remaining: 1 at the start, 0 at the end; values outside are clamped
+        """
+        return self.initial * DECAYS[self.decay](min(1.0, max(0.0, progress_remaining)))
+
+
+def progress_remaining(steps_before: int, steps_planned: int) -> float:
+    """Give the share of a run that remains when a rollout starts, in [0, 1]."""
+    return min(1.0, max(0.0, 1.0 - steps_before / steps_planned))
+
+
+def planned_steps(num_timesteps: int, steps_per_rollout: int | None) -> int:
+    """Round the timesteps asked for up to whole rollouts.
+
+    :param steps_per_rollout: over all environments; None where rollouts have no fixed length
+    """
+    if steps_per_rollout is None:
+        return num_timesteps
+    return math.ceil(num_timesteps / steps_per_rollout) * steps_per_rollout
+
+
+def preview(schedule: LearningRateSchedule, steps_per_rollout: int | None, steps_planned: int) -> dict[str, float]:
+    """Give the rates of the first update and of those at 10, 50 and 100 % of a run.
+
+    :param steps_per_rollout: None where rollouts have no fixed length: then the end is the limit of the schedule
+    """
+    rates = {"first": schedule(1.0)}
+    for percent in (10, 50, 100):
+        ended = steps_planned * percent // 100
+        started = ended if steps_per_rollout is None else planned_steps(ended, steps_per_rollout) - steps_per_rollout
+        rates[f"{percent} %"] = schedule(progress_remaining(started, steps_planned))
+    return rates

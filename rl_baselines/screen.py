@@ -1,0 +1,81 @@
+"""What a command shows while it works: tables and a progress line, on a terminal or in a log file."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+SECONDS_BETWEEN_LINES = 20.0
+SECONDS_BETWEEN_UPDATES = 0.2
+
+
+def show_table(console: Console, title: str, rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
+    """Print a table.
+
+    :param rows: cells of each row
+    :param header: names of the columns; none for a table of names and values
+    """
+    table = Table(title=title, title_justify="left", show_header=bool(header), title_style="bold")
+    rows = [list(row) for row in rows]
+    for index in range(max(map(len, rows), default=0)):
+        table.add_column(header[index] if header else "", style="cyan" if index == 0 else None, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+class TrainingProgress:
+    """The progress of a training: a bar on a terminal, a line now and then elsewhere.
+
+    :param model: what is trained
+    :param total: timesteps planned
+    """
+
+    def __init__(self, console: Console, model: Any, total: int) -> None:
+        self.console, self.model, self.total = console, model, total
+        self._began = self._last_line = self._last_update = time.monotonic()
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> "TrainingProgress":
+        if self.console.is_terminal:
+            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self.console, speed_estimate_period=60)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self.total, status="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def at_boundary(self) -> None:
+        """Show where the training stands."""
+        now, done = time.monotonic(), self.model.num_timesteps
+        if now - self._last_update < SECONDS_BETWEEN_UPDATES:
+            return
+        self._last_update = now
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, status=self._status(now))
+        elif now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            left = (now - self._began) / max(1, done) * max(0, self.total - done)
+            self.console.print(f"{100 * done / self.total:3.0f} %  {self._status(now)}  {_duration(left)} left")
+
+    def _status(self, now: float) -> str:
+        parts = [f"{self.model.num_timesteps:,} steps"]
+        if self.model.ep_info_buffer:
+            parts.append(f"reward {np.mean([info['r'] for info in self.model.ep_info_buffer]):.3g}")
+        if self.model.ep_success_buffer:
+            parts.append(f"success {100 * np.mean(self.model.ep_success_buffer):.0f} %")
+        parts.append(f"{self.model.num_timesteps / max(1e-9, now - self._began):,.0f} steps/s")
+        return "  ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

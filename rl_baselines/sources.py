@@ -1,0 +1,187 @@
+"""What ``--load-rl-model-path`` and the commands that take a RUN can name, and what it resolves to."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from environments.names import nearest_match
+from rl_baselines.config import check_settings
+from rl_baselines.config_files import read_settings
+from rl_baselines.errors import UsageError
+from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
+from rl_baselines.normalization import JSON_NAME, read_statistics
+from rl_baselines.run_folder import MANIFEST_NAME, MODEL_NAME, Checkpoint, RunFolder, hash_of, is_run_folder, newest_run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A saved model and all that is known about where it comes from.
+
+    :param model: the model zip
+    :param selection: which of a run's models it is, in words; empty for a lone zip
+    :param run: the run it belongs to, if any
+    """
+
+    model: Path
+    selection: str = ""
+    run: RunFolder | None = None
+
+    def __str__(self) -> str:
+        if self.run is None:
+            return str(self.model)
+        return f"{self.model.parent} ({self.selection})"
+
+    @property
+    def path(self) -> str:
+        """What names exactly this model again: its checkpoint folder, or the zip."""
+        return str(self.model.parent if self.run is not None else self.model)
+
+    @cached_property
+    def content(self) -> ModelZip:
+        """The model zip, read."""
+        return read_model_zip(self.model)
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any] | None:
+        """The complete settings it was trained with; None for a zip that is not ours."""
+        if self.run is not None:
+            return read_settings(str(self.run.config))
+        if "config" in self.content.origin:
+            return check_settings(self.content.origin["config"], str(self.model))
+        return None
+
+    @cached_property
+    def identity(self) -> str:
+        """A name that stays the same wherever the model is copied: its run's, else the hash of the file."""
+        if self.run is not None:
+            return str(self.run.read_record()["id"])
+        return str(self.content.origin.get("run") or hash_of(self.model))
+
+    @cached_property
+    def statistics(self) -> dict[str, Any] | None:
+        """Normalization statistics saved beside the model.
+
+        :raises UsageError: when the model was trained with normalization but they are missing
+        """
+        path = self.model.parent / JSON_NAME
+        if path.is_file():
+            return read_statistics(path)
+        if self.settings is not None and (self.settings["norm_obs"] or self.settings["norm_reward"]):
+            raise UsageError(
+                f"{self.model} was trained on normalized observations and {JSON_NAME} is missing beside it: "
+                "give its checkpoint folder, or put the file there"
+            )
+        return None
+
+    @property
+    def algorithm(self) -> str | None:
+        """Name of the algorithm; None when the zip does not tell."""
+        if self.settings is not None:
+            return str(self.settings["algo"])
+        return identify_algorithm(self.content.fields)
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps the model was trained in its own run."""
+        if self.run is not None:
+            return Checkpoint(self.model.parent).timesteps
+        return int(self.content.fields.get("num_timesteps", 0))
+
+    @property
+    def root_learning_rate(self) -> float | None:
+        """Initial learning rate of the oldest ancestor that was trained from scratch; None when unknown."""
+        known = self.run.read_record() if self.run is not None else self.content.origin
+        if "root_learning_rate" in known:
+            return known["root_learning_rate"]  # type: ignore[no-any-return]
+        rate = plain_fields(self.content.fields).get("learning_rate")
+        return float(rate) if isinstance(rate, (int, float)) else None
+
+
+def resolve(text: str, log_dir: Path) -> Source:
+    """Find the model that a text names.
+
+    :param text: ``latest``, a run folder, ``RUN@best``, ``RUN@last``, ``RUN@step:N``, a checkpoint folder, a model zip
+    :param log_dir: where ``latest`` is looked for
+    :raises UsageError: when there is no such model
+    """
+    name, at, selector = text.rpartition("@") if "@" in text and not Path(text).exists() else (text, "", "")
+    path = Path(name).absolute()
+    if name == "latest" and not path.exists():
+        return _from_run(newest_run(log_dir), selector)
+    if is_run_folder(path):
+        return _from_run(RunFolder(path), selector)
+    if at:
+        raise UsageError(f"{name} is not a run folder, so @{selector} selects nothing there")
+    if path.is_dir():
+        return _from_folder(path)
+    if path.is_file():
+        return _from_file(path)
+    if path.with_name(path.name + ".zip").is_file():
+        return _from_file(path.with_name(path.name + ".zip"))
+    raise UsageError(_missing(text, path))
+
+
+def _from_run(run: RunFolder, selector: str) -> Source:
+    found: Checkpoint | None
+    if selector in ("", "best", "last"):
+        found = run.pointed(selector or "best")
+        if found is None and not selector:
+            found, selector = run.pointed("last"), "last, no best yet"
+    elif match := re.fullmatch(r"step:(\d+)", selector):
+        steps = int(match.group(1))
+        found = next((c for c in run.all_checkpoints() if c.timesteps == steps), None)
+    else:
+        raise UsageError(f"unknown selection @{selector}: expected @best, @last or @step:N")
+    if found is None:
+        there = ", ".join(str(c.timesteps) for c in run.all_checkpoints()) or "none"
+        raise UsageError(f"{run.path} has no checkpoint {selector!r}; complete checkpoints at steps: {there}")
+    return Source(found.model, selector or "best", run)
+
+
+def _from_folder(path: Path) -> Source:
+    if (path / MANIFEST_NAME).is_file():
+        checkpoint = Checkpoint(path)
+        if not checkpoint.is_complete():
+            raise UsageError(f"the checkpoint {path} is not complete: a file is missing or has another size")
+        return _from_file(checkpoint.model)
+    zips = sorted(entry.name for entry in path.glob("*.zip"))
+    hint = f"; did you mean {path / zips[0]}?" if zips else ""
+    raise UsageError(f"{path} is neither a run folder (no run.json) nor a checkpoint (no {MANIFEST_NAME}){hint}")
+
+
+def _from_file(path: Path) -> Source:
+    if not zipfile.is_zipfile(path):
+        near = next((entry for entry in (path.with_suffix(".zip"), path.parent / MODEL_NAME) if entry.is_file()), None)
+        hint = f"; take {near}" if near and near != path else "; give a model zip, a checkpoint or a run folder"
+        raise UsageError(f"{path} is not a complete zip file, so no Stable-Baselines3 model{hint}")
+    real = path.resolve()
+    run = real.parent.parent.parent
+    if real.name == MODEL_NAME and (real.parent / MANIFEST_NAME).is_file() and is_run_folder(run):
+        return Source(real, f"step {Checkpoint(real.parent).timesteps}", RunFolder(run))
+    return Source(path)
+
+
+def _missing(text: str, path: Path) -> str:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest_match(path.name, names)
+    hint = f"; did you mean {path.parent / near}?" if near else ""
+    return f"there is no model at {text}{hint}"
+
+
+def identify_algorithm(fields: Mapping[str, Any]) -> str | None:
+    """Tell which algorithm a zip's fields belong to; None where they fit several."""
+    policy = fields.get("policy_class")
+    module = policy.get("__module__", "") if isinstance(policy, dict) else ""
+    package = str(module).split(".")[1] if str(module).count(".") >= 2 else ""
+    by_package = {"sac": "sac", "dqn": "dqn", "tqc": "tqc", "qrdqn": "qrdqn", "crossq": "crossq", "ars": "ars"}
+    by_package |= {"ppo_recurrent": "ppo_lstm", "ppo_mask": "maskable_ppo", "common": ""}
+    if package in by_package and by_package[package]:
+        return by_package[package]
+    for name, marks in (("trpo", "cg_max_steps"), ("ppo", "n_epochs"), ("a2c", "gae_lambda")):
+        if package in ("common", "") and marks in fields:
+            return name
+    return None

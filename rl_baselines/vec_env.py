@@ -1,0 +1,115 @@
+"""How environments become what an algorithm trains on. The order of wrappers is written here and nowhere else.
+
+One environment: environment, wrappers that Gymnasium registered for it, `Monitor`, `EpisodeSeeds`. All together:
+vector environment, frame stack, image transposition, normalization. Normalization is outermost because off-policy
+algorithms store what lies beneath it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from stable_baselines3.common.env_util import is_wrapped
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize, VecTransposeImage
+
+from environments.registry import find_spec
+from rl_baselines.config import RunConfig, VectorConfig
+from rl_baselines.episode_seeds import EpisodeSeeds
+from rl_baselines.process_vec_env import ProcessVecEnv
+from rl_baselines.resolution import normalizable_keys
+
+
+@dataclass(frozen=True)
+class EnvFactory:
+    """Builds one environment, also in another process.
+
+    :param env_id: Gymnasium id
+    :param gym_packages: packages to import first
+    :param env_kwargs: options of the environment
+    :param seed: of its sequence of episodes
+    :param monitor: file for the records of its episodes; None keeps none
+    """
+
+    env_id: str
+    gym_packages: tuple[str, ...] = ()
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    monitor: str | None = None
+
+    def __call__(self) -> gym.Env[Any, Any]:
+        """Build it."""
+        find_spec(self.env_id, self.gym_packages)
+        env = gym.make(self.env_id, disable_env_checker=True, **self.env_kwargs)
+        if not is_wrapped(env, Monitor):
+            env = Monitor(env, self.monitor)
+        return EpisodeSeeds(env, self.seed)
+
+
+def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: Path) -> VecEnv:
+    """Build the environments that a run trains on.
+
+    :param seeds: one for each environment
+    :param monitor_folder: where the records of episodes go
+    """
+    environment = config.environment
+    factories = [
+        EnvFactory(
+            environment.env, environment.gym_packages, environment.env_kwargs, seed, str(monitor_folder / f"{index:03d}")
+        )
+        for index, seed in enumerate(seeds)
+    ]
+    if config.vector.vec_env == "processes":
+        return wrap(ProcessVecEnv(factories, config.vector.num_cpu or 1), config, training=True)
+    return wrap(DummyVecEnv(list(factories)), config, training=True)
+
+
+def make_evaluation_env(config: RunConfig, n_envs: int, render_mode: str | None = None) -> VecEnv:
+    """Build environments for evaluation: the same, but normalization statistics stand still and rewards stay raw.
+
+    :param render_mode: ``rgb_array``, ``human`` or None
+    """
+    environment = config.environment
+    kwargs = {**environment.env_kwargs, **({"render_mode": render_mode} if render_mode else {})}
+    factories = [EnvFactory(environment.env, environment.gym_packages, kwargs, seed) for seed in range(n_envs)]
+    return wrap(DummyVecEnv(list(factories)), config, training=False)
+
+
+def wrap(env: VecEnv, config: RunConfig, training: bool) -> VecEnv:
+    """Put the wrappers around a vector environment."""
+    if config.environment.num_stack > 1:
+        env = VecFrameStack(env, config.environment.num_stack)
+    if _has_images_channels_last(env.observation_space):
+        env = VecTransposeImage(env)
+    if config.vector.norm_obs or config.vector.norm_reward:
+        env = _normalize(env, config.vector, float(config.algorithm.hyperparam.get("gamma", 0.99)), training)
+    return env
+
+
+def _normalize(env: VecEnv, vector: VectorConfig, gamma: float, training: bool) -> VecNormalize:
+    return VecNormalize(
+        env,
+        training=training,
+        norm_obs=bool(vector.norm_obs),
+        norm_reward=vector.norm_reward and training,
+        clip_obs=vector.clip_obs,
+        clip_reward=vector.clip_reward,
+        gamma=gamma,
+        norm_obs_keys=normalizable_keys(env.observation_space) or None if vector.norm_obs else None,
+    )
+
+
+def _has_images_channels_last(space: gym.spaces.Space[Any]) -> bool:
+    parts = space.spaces.values() if isinstance(space, gym.spaces.Dict) else [space]
+    return any(is_image_space(part) and not is_image_space_channels_first(part) for part in parts)  # type: ignore[arg-type]
+
+
+def share_statistics(source: VecEnv, target: VecEnv) -> None:
+    """Let an evaluation environment normalize by the statistics of the training environment, now and later."""
+    if isinstance(source, VecNormalize) and isinstance(target, VecNormalize):
+        target.ret_rms = source.ret_rms
+        if source.norm_obs:
+            target.obs_rms = source.obs_rms

@@ -1,0 +1,1 @@
+"""State representations: what a policy sees of its environment."""

@@ -1,0 +1,6 @@
+"""Settings of the whole test session."""
+
+import os
+
+# Small networks run fastest on one thread, and several test processes share the machine. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
