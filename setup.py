@@ -16,17 +16,17 @@ INSTALL_REQUIRES = [
     "imageio-ffmpeg>=0.5",  # the ffmpeg program with which imageio writes mp4
     "matplotlib>=3.9",
     "numpy>=2.0,<3",
-    "pandas>=2.2",
+    "pandas>=2.2.2",
     "pybullet>=3.2.7",
-    "pyyaml>=6.0",
+    "pyyaml>=6.0.1",
     "rich>=13.9",
-    "safetensors>=0.4",
+    "safetensors>=0.4.3",
     "sb3-contrib>=2.9,<3",
     "scipy>=1.13",
     "stable-baselines3>=2.9,<3",
     "tensorboard>=2.17",  # Stable-Baselines3 writes event files only where it is installed
     "torch>=2.8,<3",
-    "tyro>=1.0,<2",
+    "tyro>=1.0.5,<2",
 ]
 
 EXTRAS_REQUIRE = {

@@ -24,13 +24,13 @@ def option(default: Any, text: str, choices: Iterable[str] = ()) -> Any:
 
 def _mismatch(field: dataclasses.Field[Any], value: object) -> str | None:
     """Say what an option should have been, or None when the value fits."""
-    if field.metadata["choices"] or isinstance(field.default, bool):
+    if isinstance(field.default, bool):
         fits, expected = isinstance(value, bool), "True or False"
     elif isinstance(field.default, int):
         fits, expected = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a positive integer"
     else:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits, expected = is_number and math.isfinite(value) and value > 0, "a positive number"  # type: ignore[arg-type]
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+        expected = "a positive number"
     return None if fits else f"{field.name} must be {expected}, not {value!r}"
 
 

@@ -5,7 +5,7 @@ import importlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
@@ -20,6 +20,8 @@ from environments.robots.robot import Robot
 from environments.tasks.button import ButtonTask
 from environments.tasks.reach_target import ReachTarget
 from environments.tasks.task import Task
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -45,17 +47,13 @@ class EnvironmentRow:
     render_fps: int
     defaults: Mapping[str, object] = field(default_factory=dict)
 
-    @property
-    def settings_types(self) -> tuple[type[Settings], ...]:
-        """The three groups of options: common, of the robot, of the task."""
-        return (EnvOptions, self.robot.settings_type, self.task.settings_type)
-
     def option_defaults(self) -> dict[str, Any]:
         """Give every keyword argument of the environment with its default."""
-        fields = (field for group in self.settings_types for field in dataclasses.fields(group))
-        return {field.name: self.defaults.get(field.name, field.default) for field in fields}
+        groups = (EnvOptions, self.robot.settings_type, self.task.settings_type)
+        usual = {field.name: field.default for group in groups for field in dataclasses.fields(group)}
+        return {**usual, **self.defaults}
 
-    def settings(self, env_kwargs: Mapping[str, object]) -> tuple[Any, ...]:
+    def settings(self, env_kwargs: Mapping[str, object]) -> tuple[EnvOptions, Any, Any]:
         """Give the checked options: common, of the robot, of the task.
 
         :param env_kwargs: those that differ from the defaults
@@ -66,16 +64,14 @@ class EnvironmentRow:
             if name not in values:
                 raise ValueError(unknown_name(f"{self.env_id} argument", name, values))
         values |= env_kwargs
-        groups = tuple(
-            group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
-            for group in self.settings_types
-        )
-        problem = self._find_conflict(groups[0]) or self.robot.find_conflict(groups[0], groups[1])
+        options = _pick(EnvOptions, values)
+        robot_settings = _pick(self.robot.settings_type, values)
+        problem = self._find_conflict(options) or self.robot.find_conflict(options, robot_settings)
         if problem is not None:
             raise ValueError(f"{self.env_id}: {problem}")
-        return groups
+        return options, robot_settings, _pick(self.task.settings_type, values)
 
-    def _find_conflict(self, options: Any) -> str | None:
+    def _find_conflict(self, options: EnvOptions) -> str | None:
         """Say in one line which option this environment cannot honour, or give None."""
         if options.observation not in self.observations:
             return f"no observation '{options.observation}'; it supports {', '.join(self.observations)}"
@@ -88,6 +84,11 @@ class EnvironmentRow:
         if options.action_joints and options.is_discrete:
             return "action_joints needs is_discrete=False, joint actions are continuous"
         return None
+
+
+def _pick(group: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    """Give one group of options, filled from the values of all."""
+    return group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
 
 
 KUKA_CAMERAS = (
@@ -198,11 +199,10 @@ def _import_package(package: str) -> None:
     try:
         importlib.import_module(package)
     except ModuleNotFoundError as error:
-        missing = error.name or package
-        needed = "" if missing == package else f", which '{package}' needs,"
-        raise ValueError(
-            f"the package '{missing}'{needed} is not installed; pip install {missing.partition('.')[0].replace('_', '-')}"
-        ) from error
+        missing = (error.name or package).partition(".")[0]
+        needed = "" if package.partition(".")[0] == missing else f", which '{package}' needs,"
+        distribution = missing.replace("_", "-")
+        raise ValueError(f"the package '{missing}'{needed} is not installed; pip install {distribution}") from error
 
 
 def _unknown_environment(env_id: str, known: Iterable[str]) -> str:
@@ -210,4 +210,4 @@ def _unknown_environment(env_id: str, known: Iterable[str]) -> str:
     message = unknown_name("environment", env_id, known)
     if "did you mean" in message:
         return message
-    return f"{message}; does a package that registers it need to be imported (--gym-packages)?"
+    return f"{message}; is the package that registers it among the gym packages to import?"

@@ -121,7 +121,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         info = {"is_success": is_success} if terminated or truncated else {}
         return self._observe(), reward, terminated, truncated, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Give a picture, uint8, (render_size, render_size, 3), in mode ``rgb_array``; a window shows itself."""
         return self._picture(self._cameras[:1], self.options.render_size) if self.render_mode == "rgb_array" else None
 

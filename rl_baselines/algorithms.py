@@ -97,9 +97,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         Algorithm("trpo", "sb3_contrib:TRPO"),
         Algorithm("tqc", "sb3_contrib:TQC", CONTINUOUS, on_policy=False, her=True),
         Algorithm("qrdqn", "sb3_contrib:QRDQN", DISCRETE, on_policy=False),
-        Algorithm(
-            "crossq", "sb3_contrib:CrossQ", CONTINUOUS, on_policy=False, policy_names=("MlpPolicy",)
-        ),
+        Algorithm("crossq", "sb3_contrib:CrossQ", CONTINUOUS, on_policy=False, policy_names=("MlpPolicy",)),
         Algorithm("ars", "sb3_contrib:ARS", ("Discrete", "Box"), policy_names=("MlpPolicy",)),
         Algorithm("ppo_lstm", "sb3_contrib:RecurrentPPO", policy_names=LSTM_POLICIES),
         Algorithm("maskable_ppo", "sb3_contrib:MaskablePPO", ("Discrete", "MultiDiscrete", "MultiBinary")),

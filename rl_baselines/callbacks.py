@@ -25,7 +25,7 @@ MILESTONES = (0.1, 0.5, 1.0)
 MAX_SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
-class StopTraining(Exception):
+class StopTraining(Exception):  # noqa: N818 - no error, like StopIteration
     """Raised at a boundary to end the training there.
 
     :param reason: in words
@@ -119,15 +119,15 @@ class BestByTraining:
 class PeriodicEvaluation:
     """Evaluates the deterministic policy every so many timesteps, from the same start seeds each time.
 
-    :param policy: what acts
+    :param model: what is trained
     :param env: evaluation environment that shares the training's statistics
     :param frequency: timesteps between evaluations
     :param n_episodes: of each evaluation
     :param file: ``evaluations.csv``
     """
 
-    def __init__(self, model: BaseAlgorithm, policy: Any, env: VecEnv, frequency: int, n_episodes: int, file: Path) -> None:
-        self.model, self.policy, self.env, self.file = model, policy, env, file
+    def __init__(self, model: BaseAlgorithm, env: VecEnv, frequency: int, n_episodes: int, file: Path) -> None:
+        self.model, self.env, self.file = model, env, file
         self.frequency, self.seeds = frequency, evaluation_seeds(n_episodes)
         self.best: BestModel | None = None
         self.stop_value: float | None = None
@@ -147,7 +147,7 @@ class PeriodicEvaluation:
         if self.model.num_timesteps == self._last_timesteps:
             return
         self._last_timesteps = self.model.num_timesteps
-        result = self.last_result = evaluate(self.policy, self.env, self.seeds)
+        result = self.last_result = evaluate(self.model, self.env, self.seeds)
         self._record(result)
         if self.best is not None:
             self.best.offer(result.mean_reward)

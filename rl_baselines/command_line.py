@@ -64,7 +64,7 @@ def _parse_with_tyro(parser: type, argv: list[str], prog: str, description: str,
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
-            parsed, unknown = tyro.cli(
+            parsed, unknown = tyro.cli(  # type: ignore[var-annotated]
                 parser,
                 prog=prog,
                 description=description,

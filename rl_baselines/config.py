@@ -90,9 +90,7 @@ class AlgorithmConfig:
         None, "How the learning rate falls over the run. Default: linear for ppo, else constant; a parent's kind."
     )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.", metavar="NAME")
-    torch_threads: int | None = setting(
-        None, "Threads of torch. Default: 1 for small networks, all cores for images."
-    )
+    torch_threads: int | None = setting(None, "Threads of torch. Default: 1 for small networks, all cores for images.")
 
 
 @dataclass(frozen=True)
@@ -235,7 +233,9 @@ def check_settings(values: Mapping[str, Any], where: str, groups: tuple[type, ..
 def to_flat(config: RunConfig) -> dict[str, Any]:
     """Give all settings of a run in one dictionary."""
     return {
-        item.name: getattr(getattr(config, group), item.name) for group, cls in CONFIG_GROUPS.items() for item in fields(cls)
+        item.name: getattr(getattr(config, group), item.name)
+        for group, cls in CONFIG_GROUPS.items()
+        for item in fields(cls)
     }
 
 

@@ -114,7 +114,7 @@ def _show(source: "Source", result: "EvaluationResult", options: EnjoyOptions) -
         print(json.dumps({"source": source.path, "selection": source.selection, **result.summary()}))
         return
     print(f"model:  {source}")
-    print(f"result: {describe(result)}; deviation {result.std_reward:.3g}, mean length {result.lengths.mean():.0f} steps")
+    print(f"result: {describe(result)}; deviation {result.std_reward:.3g}, mean length {result.mean_length:.0f} steps")
     for name in options.video:
         print(f"film:   {name}")
 

@@ -6,7 +6,6 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_baselines.algorithms import Algorithm, find_algorithm
-from rl_baselines.config import EnvironmentConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.hyperparameters import ACTIVATIONS, hyperparameter_hints
 from rl_baselines.literals import coerce
@@ -15,8 +14,11 @@ from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
 
 NOT_INHERITED = ("seed", "stop_value", "load_rl_model_path", "new_lr", "compare_episodes", "device")
-POLICY_FIELDS = ("net_arch", "ortho_init", "log_std_init", "n_critics", "share_features_extractor", "normalize_images")
-POLICY_FIELDS += ("n_quantiles", "lstm_hidden_size", "n_lstm_layers", "enable_critic_lstm", "shared_lstm", "squash_output")
+ZIP_FIELDS = {"n_envs": "n_envs", "num_timesteps": "_total_timesteps"}  # settings and the fields that tell them
+POLICY_FIELDS = (  # policy options that a zip holds as plain values
+    *("net_arch", "ortho_init", "log_std_init", "n_critics", "share_features_extractor", "normalize_images"),
+    *("n_quantiles", "lstm_hidden_size", "n_lstm_layers", "enable_critic_lstm", "shared_lstm", "squash_output"),
+)
 
 
 def inherited_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, list[str]]:
@@ -60,8 +62,11 @@ def _from_fields(source: Source, algo: str | None, given: Mapping[str, Any]) -> 
     hyperparameters, unread = _hyperparameters(algorithm, fields)
     values: dict[str, Any] = {"algo": algorithm.name, "hyperparam": hyperparameters, "norm_obs": False}
     values["policy_kwargs"] = _policy_options(fields.get("policy_kwargs") or {})
-    if isinstance(fields.get("n_envs"), int):
-        values["n_envs"] = fields["n_envs"]
+    values |= {name: fields[field] for name, field in ZIP_FIELDS.items() if isinstance(fields.get(field), int)}
+    if not values.get("num_timesteps", 1):
+        del values["num_timesteps"]
+    if isinstance(fields.get("learning_rate"), (int, float)):
+        values["lr_decay"] = "constant"
     notes = ["seed (drawn anew)", "normalization statistics (a lone zip has none)"]
     if unread:
         notes.append("hyperparameters that the zip does not hold as plain values: " + ", ".join(unread))
@@ -75,10 +80,12 @@ def _hyperparameters(algorithm: Algorithm, fields: Mapping[str, Any]) -> tuple[d
         if name in ("learning_rate", "n_minibatches", "noise_type", "noise_std", "replay_buffer_kwargs"):
             continue
         try:
-            value = fields[name]
-            read[name] = coerce(value[0] if name == "train_freq" and isinstance(value, list) else value, hint, name)
+            read[name] = coerce(fields[name] if name in fields else fields[f"_{name}"], hint, name)
         except (KeyError, UsageError):
             unread.append(name)
+    if "use_rms_prop" in hints:  # A2C keeps it only as the optimiser of its policy
+        read["use_rms_prop"] = "RMSprop" in str((fields.get("policy_kwargs") or {}).get("optimizer_class"))
+        unread.remove("use_rms_prop")
     return read, unread
 
 
@@ -106,9 +113,3 @@ def load_model_state(model: BaseAlgorithm, source: Source, own_entropy: bool) ->
     if own_entropy:
         report.append(("entropy coefficient", "not loaded: ent_coef was set for this run"))
     return report
-
-
-def env_is_same(environment: EnvironmentConfig, source: Source) -> bool:
-    """Tell whether a run's environment is its source's, options included."""
-    settings = source.settings
-    return settings is not None and (environment.env, environment.env_kwargs) == (settings["env"], settings["env_kwargs"])

@@ -85,7 +85,9 @@ def complete_hyperparameters(algorithm: Algorithm, given: Mapping[str, Any]) -> 
     """
     signature = inspect.signature(algorithm.load_class().__init__)
     complete = {
-        name: signature.parameters[name].default for name in hyperparameter_hints(algorithm) if name in signature.parameters
+        name: signature.parameters[name].default
+        for name in hyperparameter_hints(algorithm)
+        if name in signature.parameters
     }
     complete = {name: list(value) if isinstance(value, tuple) else value for name, value in complete.items()}
     complete |= dict(algorithm.defaults) | dict(given)
@@ -106,7 +108,9 @@ def steps_per_rollout(hyperparameters: Mapping[str, Any], n_envs: int) -> int | 
     return None if frequency is None else int(frequency) * n_envs
 
 
-def constructor_arguments(hyperparameters: Mapping[str, Any], n_envs: int, action_shape: tuple[int, ...]) -> dict[str, Any]:
+def constructor_arguments(
+    hyperparameters: Mapping[str, Any], n_envs: int, action_shape: tuple[int, ...]
+) -> dict[str, Any]:
     """Turn complete hyperparameters into what the algorithm's constructor takes.
 
     :raises UsageError: when a rollout does not divide into the minibatches asked for

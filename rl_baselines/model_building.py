@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -61,38 +60,14 @@ def _check_masks(algo: str, env_id: str, env: VecEnv) -> None:
         raise UsageError(f"maskable_ppo needs an environment with action_masks(); {env_id} has none: take ppo")
 
 
-class MaskedPolicy:
-    """A maskable policy that asks its environment for the masks, so that it predicts like any other.
-
-    :param model: the maskable algorithm
-    :param env: where it acts
-    """
-
-    def __init__(self, model: Any, env: VecEnv) -> None:
-        self.model, self.env = model, env
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[np.ndarray, Any]:
-        """Give the actions, invalid ones left out."""
-        from sb3_contrib.common.maskable.utils import get_action_masks
-
-        masks = get_action_masks(self.env)
-        actions, state = self.model.predict(observation, state, episode_start, deterministic, action_masks=masks)
-        return actions, state
-
-
-def acting_policy(model: BaseAlgorithm, env: VecEnv) -> Any:
-    """Give what predicts actions in an environment."""
-    return MaskedPolicy(model, env) if "Maskable" in type(model.policy).__name__ else model
-
-
-def load_to_act(source: Source, layers: list[Layer], n_envs: int, render_mode: str | None = None) -> tuple[Any, VecEnv]:
+def load_to_act(
+    source: Source, layers: list[Layer], n_envs: int, render_mode: str | None = None
+) -> tuple[BaseAlgorithm, VecEnv]:
     """Load a saved policy into environments of its own, normalization statistics included.
 
     :param layers: settings from the source and above them what was asked for
     :param n_envs: number of environments
-    :return: what predicts, and the environments
+    :return: the model and the environments
     :raises UsageError: when they do not go together
     """
     config = complete(layers)[0]
@@ -107,4 +82,4 @@ def load_to_act(source: Source, layers: list[Layer], n_envs: int, render_mode: s
         arguments["use_sde"] = True
     model = _construct(config, env, arguments, seed=0)
     load_policy_tensors(model, source.content)
-    return acting_policy(model, env), env
+    return model, env

@@ -117,7 +117,7 @@ def _read_tensors(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
 
 
 def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the fields that are plain JSON, and pickled constants and dictionaries as far as they can be read as text."""
+    """Give the fields that are plain JSON, and of pickled constants and dictionaries what stands there as text."""
     plain = {}
     for name, value in fields.items():
         if not (isinstance(value, dict) and ":serialized:" in value):
@@ -139,7 +139,9 @@ def load_tensors(model: BaseAlgorithm, source: ModelZip, skip: tuple[str, ...] =
     :raises UsageError: when the two do not fit, naming the first tensor that differs
     """
     own = model.get_parameters()
-    merged = {name: own[name] if name in skip or name not in source.parameters else source.parameters[name] for name in own}
+    merged: Any = {
+        name: own[name] if name in skip or name not in source.parameters else source.parameters[name] for name in own
+    }
     _check_shapes(own["policy"], source.parameters["policy"], source.path)
     model.set_parameters(merged, exact_match=True, device=model.device)
     for name in model._get_torch_save_params()[1]:
@@ -163,7 +165,7 @@ def load_policy_tensors(model: BaseAlgorithm, source: ModelZip) -> None:
 def _check_shapes(own: Mapping[str, Any], other: Mapping[str, Any], path: Path) -> None:
     if not own and not other:
         raise UsageError(f"{path} has no parameters: there is nothing to load")
-    for name in own.keys() | other.keys():
+    for name in sorted(own.keys() | other.keys()):
         shapes = [tuple(side[name].shape) if name in side else None for side in (other, own)]
         if shapes[0] != shapes[1]:
             there, here = (f"has shape {shape}" if shape is not None else "is absent" for shape in shapes)

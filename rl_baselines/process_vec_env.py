@@ -48,8 +48,8 @@ class ProcessVecEnv(VecEnv):
             factories = CloudpickleWrapper(list(env_fns[share.start : share.stop]))
             self._workers.append(Worker(number, share, partial(_EnvSlice, factories), self._workers))
         try:
-            opened = self._ask("open", dict.fromkeys(self._workers, ()))
-            observation_space, action_space, metadata = opened[0]
+            made = self._ask("make", dict.fromkeys(self._workers, ()))
+            observation_space, action_space, metadata = made[0]
             super().__init__(len(env_fns), observation_space, action_space)
         except BaseException:
             self.close()
@@ -233,17 +233,17 @@ class _EnvSlice:
         is_attribute_error = isinstance(error, AttributeError)
         return _Failure(self._envs.last_taken, command, message, is_attribute_error, traceback.format_exc())
 
-    def open(self) -> tuple[gym.Space, gym.Space, dict[str, Any]]:
+    def make(self) -> tuple[gym.Space, gym.Space, dict[str, Any]]:
         """Make the envs.
 
         :return: the observation space, the action space and the metadata
         """
-        self._env = DummyVecEnv([partial(self._make, position) for position in range(len(self._env_fns))])
+        self._env = DummyVecEnv([partial(self._make_one, position) for position in range(len(self._env_fns))])
         self._envs.extend(self._env.envs)
         self._env.envs = self._envs
         return self._env.observation_space, self._env.action_space, self._env.metadata
 
-    def _make(self, position: int) -> gym.Env:
+    def _make_one(self, position: int) -> gym.Env:
         self._envs.last_taken = position
         return self._env_fns[position]()
 

@@ -35,7 +35,7 @@ class RandomAgent(BaseAlgorithm):
     :param n_steps: steps of each environment between two records
     """
 
-    policy_aliases = {name: RandomPolicy for name in ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")}
+    policy_aliases = dict.fromkeys(("MlpPolicy", "CnnPolicy", "MultiInputPolicy"), RandomPolicy)
 
     def __init__(
         self,
@@ -84,7 +84,8 @@ class RandomAgent(BaseAlgorithm):
         callback.on_rollout_start()
         for _ in range(self.n_steps):
             actions = np.stack([self.action_space.sample() for _ in range(self.n_envs)])
-            self._last_obs, _, dones, infos = self.env.step(actions)
+            observations, _, dones, infos = self.env.step(actions)
+            self._last_obs = observations  # type: ignore[assignment]
             self.num_timesteps += self.n_envs
             self._update_info_buffer(infos, dones)
             callback.update_locals(locals())
@@ -103,7 +104,7 @@ class RandomAgent(BaseAlgorithm):
         self.logger.record("time/total_timesteps", self.num_timesteps)
         self.logger.dump(self.num_timesteps)
 
-    def predict(  # type: ignore[override]
+    def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[np.ndarray, Any]:
         """Draw a random action for each observation; `deterministic` changes nothing."""

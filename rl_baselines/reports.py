@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from gymnasium import spaces
+
+from rl_baselines.algorithms import find_algorithm
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.schedules import preview
@@ -17,8 +21,9 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
     environment, vector, algorithm = config.environment, config.vector, config.algorithm
     options = " ".join(f"{name}:{value}" for name, value in environment.env_kwargs.items())
     yield "environment", f"{environment.env}  {options}".rstrip()
-    yield "observations", f"{environment.srl_model}: {plan.observation_space}" + _stacked(environment.num_stack)
-    yield "actions", str(plan.action_space)
+    observed = describe_space(plan.observation_space) + _stacked(environment.num_stack)
+    yield "observations", f"{environment.srl_model}: {observed}"
+    yield "actions", describe_space(plan.action_space)
     yield "algorithm", f"{algorithm.algo}, {algorithm.policy}" + (", hindsight replay" if algorithm.her else "")
     where = "in this process" if vector.vec_env == "dummy" else f"in {vector.num_cpu} processes"
     yield "environments", f"{vector.n_envs} {where}"
@@ -32,6 +37,16 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
         yield from ((f"  {part}", words) for part, words in run.loaded)
         yield "  not carried over", "; ".join(plan.notes)
     yield "folder", str(run.folder.path)
+
+
+def describe_space(space: spaces.Space[Any]) -> str:
+    """Name a space without the long lists of its bounds."""
+    if isinstance(space, spaces.Dict):
+        return ", ".join(f"{key} {describe_space(part)}" for key, part in space.items())
+    if isinstance(space, spaces.Box):
+        low, high = space.low.min(), space.high.max()
+        return f"Box of shape {space.shape}, {space.dtype}, from {low:g} to {high:g}"
+    return str(space)
 
 
 def _stacked(n_stack: int) -> str:
@@ -56,9 +71,9 @@ def _rates(plan: RunPlan) -> str:
 def _timesteps(plan: RunPlan) -> str:
     asked = plan.config.training.num_timesteps
     text = f"{plan.steps_planned:,}"
-    if plan.steps_per_rollout is not None:
+    if plan.steps_per_rollout is not None and find_algorithm(plan.config.algorithm.algo).on_policy:
         n_rollouts = plan.steps_planned // plan.steps_per_rollout
-        text += f" = {n_rollouts:,} rollouts of {plan.steps_per_rollout:,}"
+        text += f" = {n_rollouts:,} rollout{'s' * (n_rollouts > 1)} of {plan.steps_per_rollout:,}"
     return text + (f" (asked: {asked:,})" if asked != plan.steps_planned else "")
 
 
@@ -89,7 +104,10 @@ def end_rows(run: TrainingRun, outcome: Outcome, curve: Path) -> Iterator[Row]:
         yield "best model", "none was saved: too few episodes ended; the last one is there"
     else:
         yield "best model", f"mean reward {run.best.score:.3g} at step {run.best.timesteps:,} (by {run.best.rule})"
-    yield "checkpoints", f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)"
+    yield (
+        "checkpoints",
+        f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",
+    )
     yield "learning curve", str(curve)
     yield "folder", str(run.folder.path)
 

@@ -1,7 +1,7 @@
 """From layers of settings to one complete configuration: defaults < parent run < files < flags."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from rl_baselines.schedules import LearningRateSchedule, planned_steps
 from rl_baselines.sources import Source
 from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
 
-SHORTCUTS = {  # a flag and the environment option that it writes
+SHORTCUTS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # a flag and the environment option that it writes
     "continuous_actions": ("is_discrete", lambda value: not value),
     "action_joints": ("action_joints", bool),
     "random_target": ("random_target", bool),
@@ -190,8 +190,10 @@ def _complete_environment(config: RunConfig) -> RunConfig:
     if row is None and key != NATIVE:
         raise UsageError(f"{environment.env} has only its own observation: --srl-model {key} needs one of our robots")
     if row is not None and key == NATIVE:
-        raise UsageError(f"--srl-model native is for third-party environments; {environment.env} offers "
-                         + ", ".join(row.observations))
+        raise UsageError(
+            f"--srl-model native is for third-party environments; {environment.env} offers "
+            + ", ".join(row.observations)
+        )
     kwargs = {**environment.env_kwargs, **STATE_REPRESENTATIONS[key].env_kwargs}
     if row is not None:
         try:
@@ -210,7 +212,7 @@ def probe_spaces(config: RunConfig) -> tuple[gym.spaces.Space[Any], gym.spaces.S
     try:
         env = gym.make(environment.env, disable_env_checker=True, **environment.env_kwargs)
     except (gym.error.Error, TypeError, ValueError, ImportError) as error:
-        raise UsageError(f"{environment.env} cannot be built: {_first_line(error)}{_extra_hint(error)}") from None
+        raise UsageError(_missing_extra(environment.env, error) or f"{environment.env}: {_first_line(error)}") from None
     try:
         return env.observation_space, env.action_space
     finally:
@@ -221,12 +223,11 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _extra_hint(error: Exception) -> str:
+def _missing_extra(env_id: str, error: Exception) -> str | None:
+    """Name the extra to install when that is what an environment lacks."""
     text = str(error).lower()
-    for extra in ("mujoco", "box2d"):
-        if extra in text:
-            return f"; install the extra: pip install 'rl-baselines[{extra}]'"
-    return ""
+    found = [extra for extra in ("mujoco", "box2d") if extra in text and "install" in text]
+    return f"{env_id} needs an extra: pip install 'rl-baselines[{found[0]}]'" if found else None
 
 
 def _complete_vector(config: RunConfig, default_n_envs: int) -> RunConfig:
@@ -240,7 +241,7 @@ def _complete_vector(config: RunConfig, default_n_envs: int) -> RunConfig:
         kind = vector.vec_env
     num_cpu = None if kind == "dummy" else vector.num_cpu or min(n_envs, os.cpu_count() or 1)
     if num_cpu is not None and num_cpu > n_envs:
-        raise UsageError(f"--num-cpu {num_cpu} is more than --n-envs {n_envs}: a process steps at least one environment")
+        raise UsageError(f"--num-cpu {num_cpu} is more than --n-envs {n_envs}: every process needs an environment")
     return changed(config, n_envs=n_envs, num_cpu=num_cpu, vec_env=kind)
 
 
@@ -264,8 +265,10 @@ def _complete_algorithm(config: RunConfig, observation_space: gym.spaces.Space[A
 def _norm_obs(config: RunConfig, observation_space: gym.spaces.Space[Any]) -> bool:
     able = bool(normalizable_keys(observation_space)) or _is_normalizable(observation_space)
     if config.vector.norm_obs and not able:
-        raise UsageError(f"--norm-obs needs low-dimensional continuous observations, {config.environment.env} gives "
-                         f"{observation_space}")
+        raise UsageError(
+            f"--norm-obs needs low-dimensional continuous observations, {config.environment.env} gives "
+            f"{observation_space}"
+        )
     return able if config.vector.norm_obs is None else config.vector.norm_obs
 
 

@@ -17,7 +17,7 @@ class RolloutBoundary:
 
     :ivar at_boundary: called before every rollout; it may raise to end the training there
     :ivar n_episodes: training episodes finished so far
-    :ivar acts_by_policy: a loaded policy acts from the first step on, where an off-policy algorithm would warm up at random
+    :ivar acts_by_policy: a loaded policy acts from the first step, where an off-policy algorithm would act at random
     """
 
     at_boundary: Callable[[], None] | None = None

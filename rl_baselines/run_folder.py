@@ -1,6 +1,6 @@
 """Where things lie under the log folder. Every file name of a run is written here and nowhere else.
 
-A checkpoint is built aside and renamed, its manifest written last: a folder without an intact manifest is no checkpoint.
+A checkpoint is built aside and renamed, its manifest written last: without an intact manifest it is no checkpoint.
 """
 
 import datetime
@@ -161,7 +161,7 @@ class RunFolder:
         try:
             record: dict[str, Any] = json.loads(self.record.read_text())
         except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path} is not an intact run folder: cannot read {self.record.name}: {error}") from None
+            raise UsageError(f"{self.path} is no intact run folder: cannot read {self.record.name}: {error}") from None
         return record
 
     def save_checkpoint(self, timesteps: int, write: Callable[[Path], None], score: Mapping[str, Any]) -> Checkpoint:
@@ -208,7 +208,9 @@ class RunFolder:
 
     def all_checkpoints(self) -> list[Checkpoint]:
         """Give the complete checkpoints in the order of their timesteps."""
-        folders = [path for path in self.checkpoints.glob("*") if path.name.isdigit()] if self.checkpoints.is_dir() else []
+        folders = (
+            [path for path in self.checkpoints.glob("*") if path.name.isdigit()] if self.checkpoints.is_dir() else []
+        )
         return [c for c in map(Checkpoint, sorted(folders, key=lambda path: int(path.name))) if c.is_complete()]
 
     def prune(self, keep: int, milestones: frozenset[int]) -> None:

@@ -96,9 +96,10 @@ class Source:
         """Initial learning rate of the oldest ancestor that was trained from scratch; None when unknown."""
         known = self.run.read_record() if self.run is not None else self.content.origin
         if "root_learning_rate" in known:
-            return known["root_learning_rate"]  # type: ignore[no-any-return]
-        rate = plain_fields(self.content.fields).get("learning_rate")
-        return float(rate) if isinstance(rate, (int, float)) else None
+            rate = known["root_learning_rate"]
+            return None if rate is None else float(rate)
+        stored = plain_fields(self.content.fields).get("learning_rate")
+        return float(stored) if isinstance(stored, (int, float)) else None
 
 
 def resolve(text: str, log_dir: Path) -> Source:
@@ -173,15 +174,23 @@ def _missing(text: str, path: Path) -> str:
 
 
 def identify_algorithm(fields: Mapping[str, Any]) -> str | None:
-    """Tell which algorithm a zip's fields belong to; None where they fit several."""
+    """Tell which algorithm a zip's fields belong to; None where they fit several.
+
+    Policies of most algorithms lie in a module of that name; those that share a policy differ in their fields.
+    """
     policy = fields.get("policy_class")
-    module = policy.get("__module__", "") if isinstance(policy, dict) else ""
-    package = str(module).split(".")[1] if str(module).count(".") >= 2 else ""
-    by_package = {"sac": "sac", "dqn": "dqn", "tqc": "tqc", "qrdqn": "qrdqn", "crossq": "crossq", "ars": "ars"}
-    by_package |= {"ppo_recurrent": "ppo_lstm", "ppo_mask": "maskable_ppo", "common": ""}
-    if package in by_package and by_package[package]:
-        return by_package[package]
-    for name, marks in (("trpo", "cg_max_steps"), ("ppo", "n_epochs"), ("a2c", "gae_lambda")):
-        if package in ("common", "") and marks in fields:
+    module = str(policy.get("__module__", "")) if isinstance(policy, dict) else ""
+    for part in ("sac", "dqn", "tqc", "qrdqn", "crossq", "ars"):
+        if f".{part}." in module:
+            return part
+    if ".td3." in module:
+        options = fields.get("policy_kwargs")
+        return "ddpg" if isinstance(options, dict) and options.get("n_critics") == 1 else "td3"
+    if ".recurrent." in module:
+        return "ppo_lstm"
+    if ".maskable." in module:
+        return "maskable_ppo"
+    for name, mark in (("trpo", "cg_max_steps"), ("ppo", "n_epochs"), ("a2c", "gae_lambda")):
+        if ".common.policies" in module and mark in fields:
             return name
     return None

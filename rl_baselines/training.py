@@ -31,7 +31,7 @@ from rl_baselines.config_files import write_config
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
 from rl_baselines.finetuning import load_model_state
-from rl_baselines.model_building import acting_policy, build_model, load_to_act
+from rl_baselines.model_building import build_model, load_to_act
 from rl_baselines.normalization import apply_statistics
 from rl_baselines.resolution import Layer, RunPlan
 from rl_baselines.run_folder import Checkpoint, RunFolder, hash_of
@@ -84,7 +84,6 @@ class TrainingRun:
         except BaseException:
             self.folder.discard()
             raise
-        self.policy = acting_policy(self.model, self.env)
         self.record = self._first_record(now, argv)
         self.writer = CheckpointWriter(self.model, self.folder, self._origin(), self._initial_rate)
         self.best = BestModel(self.writer, self.config.evaluation.best_by)
@@ -138,10 +137,7 @@ class TrainingRun:
             return None
         frequency = settings.eval_freq or max(1, self.plan.steps_planned // 20)
         env = self._evaluation_env(settings.eval_episodes)
-        policy = acting_policy(self.model, env)
-        evaluation = PeriodicEvaluation(
-            self.model, policy, env, frequency, settings.eval_episodes, self.folder.evaluations
-        )
+        evaluation = PeriodicEvaluation(self.model, env, frequency, settings.eval_episodes, self.folder.evaluations)
         evaluation.best = self.best if settings.best_by == "eval" else None
         evaluation.stop_value = self.config.training.stop_value
         return evaluation
@@ -205,7 +201,7 @@ class TrainingRun:
             return None
         env = self._evaluation_env(n_episodes)
         try:
-            return evaluate(acting_policy(self.model, env), env, evaluation_seeds(n_episodes, "comparison"))
+            return evaluate(self.model, env, evaluation_seeds(n_episodes, "comparison"))
         finally:
             env.close()
 
@@ -331,5 +327,3 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
-
-

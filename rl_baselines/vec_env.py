@@ -58,7 +58,11 @@ def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: P
     environment = config.environment
     factories = [
         EnvFactory(
-            environment.env, environment.gym_packages, environment.env_kwargs, seed, str(monitor_folder / f"{index:03d}")
+            environment.env,
+            environment.gym_packages,
+            environment.env_kwargs,
+            seed,
+            str(monitor_folder / f"{index:03d}"),
         )
         for index, seed in enumerate(seeds)
     ]

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
-from typing import Any, Protocol
-
+from typing import Protocol
 
 END_TIMEOUT_S = 3.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)

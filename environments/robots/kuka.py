@@ -83,6 +83,7 @@ class KukaArm(Robot):
     position_high = (BASE_POSITION[0] + REACH_M, BASE_POSITION[1] + REACH_M, BASE_POSITION[2] + REACH_M)
 
     def __init__(self, options: EnvOptions, settings: KukaSettings) -> None:
+        super().__init__(options, settings)
         self._is_discrete = options.is_discrete
         self._moves_joints = options.action_joints
         self._force_down = settings.force_down

@@ -35,6 +35,7 @@ class MobileRobot(Robot):
     position_high = (ARENA_SIDE_M - MARGIN_X_M, ARENA_SIDE_M - MARGIN_Y_M, 0.0)
 
     def __init__(self, options: EnvOptions, settings: Settings) -> None:
+        super().__init__(options, settings)
         self._is_discrete = options.is_discrete
         self._x = self._y = ARENA_SIDE_M / 2
         self._dx = self._dy = 0.0

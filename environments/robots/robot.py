@@ -16,6 +16,9 @@ class Robot(ABC):
 
     A robot either lives in the physics, or is kinematic: then it moves without a simulation and only ``draw`` uses
     one.
+
+    :param options: of the environment
+    :param settings: those of this robot, of its ``settings_type``
     """
 
     point_name: ClassVar[str]
@@ -34,6 +37,10 @@ class Robot(ABC):
     """Bounds that ``position`` never leaves, in world metres."""
     has_bumped: bool = False
     """Whether the present action was blocked by an obstacle."""
+
+    def __init__(self, options: EnvOptions, settings: Any) -> None:
+        self.options = options
+        self.settings = settings
 
     @classmethod
     def find_conflict(cls, options: EnvOptions, settings: Any) -> str | None:

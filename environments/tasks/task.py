@@ -11,7 +11,11 @@ from environments.simulation import Simulation
 
 
 class Task(ABC):
-    """Start, target, reward, end and success of one task."""
+    """Start, target, reward, end and success of one task.
+
+    :param options: of the environment
+    :param settings: those of this task, of its ``settings_type``
+    """
 
     target_name: ClassVar[str]
     """What ``target`` is the position of, for the names of observation elements."""
