@@ -167,7 +167,10 @@ def _check_names(spec: EnvSpec, env_kwargs: Mapping[str, object]) -> None:
     """Refuse names that are not in the signature of what builds an environment."""
     if not env_kwargs or spec.entry_point is None:
         return
-    creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    try:
+        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    except (ImportError, gymnasium.error.DependencyNotInstalled):
+        return  # to build it will tell what is not installed
     parameters = inspect.signature(creator).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return

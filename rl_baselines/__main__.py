@@ -4,8 +4,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from environments.names import unknown_name
-
 VERBS = {
     "train": "train a policy, or fine-tune one",
     "enjoy": "watch a trained policy, film it, measure it",
@@ -23,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb = arguments[0]
     if verb not in VERBS:
+        from environments.names import unknown_name
+
         print(f"error: {unknown_name('verb', verb, VERBS)}", file=sys.stderr)
         return 2
     code: int = importlib.import_module(f"rl_baselines.{verb}").main(arguments[1:])

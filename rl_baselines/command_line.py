@@ -1,6 +1,7 @@
 """From argument lists to settings: the flags of any set of configuration groups, parsed by tyro.
 
 Only settings that were really given are returned, so that lower layers (parent run, files) know what they may fill.
+What is slow to import is imported where it is needed, so that ``--help`` answers at once.
 """
 
 import contextlib
@@ -12,7 +13,6 @@ from dataclasses import Field, field, make_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from environments.names import nearest_match
 from rl_baselines.config import default_of, flag_of, settings_of
 from rl_baselines.errors import UsageError
 from rl_baselines.literals import parse_pairs
@@ -84,6 +84,8 @@ def _parse_with_tyro(parser: type, argv: list[str], prog: str, description: str,
 def _unknown_argument(argument: str, known: list[str]) -> str:
     if not argument.startswith("-"):
         return f"unexpected argument {argument!r}; settings are given as --name value, --help lists them"
+    from environments.names import nearest_match
+
     near = nearest_match(argument.split("=")[0], known)
     return f"unknown flag {argument!r}" + (f"; did you mean {near}?" if near else "; --help lists them")
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from environments.names import unknown_name
 from rl_baselines.errors import UsageError
 from rl_baselines.literals import coerce
 
@@ -225,6 +224,8 @@ def check_settings(values: Mapping[str, Any], where: str, groups: tuple[type, ..
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in hints:
+            from environments.names import unknown_name  # not above: `--help` would wait for the simulator
+
             raise UsageError(f"{where}: {unknown_name('setting', str(key), hints)}")
         checked[name] = coerce(value, hints[name], f"{where}: {name}")
     return checked

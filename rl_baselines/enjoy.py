@@ -63,6 +63,8 @@ def measure(source: "Source", given: dict[str, Any], options: EnjoyOptions) -> "
 
 def film(source: "Source", given: dict[str, Any], options: EnjoyOptions) -> None:
     """Film the first of the same episodes, without a window."""
+    import gymnasium as gym
+
     from rl_baselines.errors import UsageError
     from rl_baselines.evaluation import evaluation_seeds
     from rl_baselines.model_building import load_to_act
@@ -72,7 +74,7 @@ def film(source: "Source", given: dict[str, Any], options: EnjoyOptions) -> None
     try:
         seeds = evaluation_seeds(min(options.video_episodes, options.n_episodes), "enjoy")
         record(policy, env, seeds, [Path(name) for name in options.video], deterministic=not options.stochastic)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, gym.error.Error) as error:
         raise UsageError(f"cannot film: {error}") from None
     finally:
         env.close()

@@ -46,7 +46,7 @@ def hyperparameter_hints(algorithm: Algorithm) -> dict[str, Any]:
     known = {name: hint for name, hint in hints.items() if describe(hint)}
     if not algorithm.learning_rate:
         known.pop("learning_rate", None)
-    if "batch_size" in known and algorithm.on_policy and "n_steps" in known and algorithm.name != "trpo":
+    if "batch_size" in known and algorithm.on_policy:
         known["n_minibatches"] = int
     if "action_noise" in inspect.signature(constructor).parameters:
         known |= {"noise_type": str | None, "noise_std": float}
@@ -100,12 +100,10 @@ def complete_hyperparameters(algorithm: Algorithm, given: Mapping[str, Any]) -> 
 
 def steps_per_rollout(hyperparameters: Mapping[str, Any], n_envs: int) -> int | None:
     """Give the environment steps of one rollout over all environments, None where that is not fixed."""
-    if "n_steps" in hyperparameters:
-        return int(hyperparameters["n_steps"]) * n_envs
-    frequency = hyperparameters.get("train_freq")
-    if isinstance(frequency, (list, tuple)):
-        frequency = frequency[0] if frequency[1] == "step" else None
-    return None if frequency is None else int(frequency) * n_envs
+    steps = hyperparameters.get("train_freq", hyperparameters.get("n_steps"))  # off-policy n_steps are those of returns
+    if isinstance(steps, (list, tuple)):
+        steps = steps[0] if steps[1] == "step" else None
+    return None if steps is None else int(steps) * n_envs
 
 
 def constructor_arguments(

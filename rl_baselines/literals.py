@@ -8,7 +8,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from environments.names import unknown_name
 from rl_baselines.errors import UsageError
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -66,6 +65,8 @@ def coerce(value: Any, hint: Any, what: str) -> Any:
         return value
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
+            from environments.names import unknown_name  # not above: `--help` would wait for the simulator
+
             raise UsageError(unknown_name(what, str(value), [str(choice) for choice in get_args(hint)]))
         return value
     origin = get_origin(hint) or hint

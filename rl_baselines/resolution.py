@@ -121,6 +121,8 @@ def _without_shortcuts(layer: Layer) -> dict[str, Any]:
                 f"{name}:{kwargs[name]}; give one of them"
             )
         kwargs[name] = convert(given)
+    if values.get("env_kwargs") != kwargs and kwargs.get("action_joints"):
+        kwargs.setdefault("is_discrete", False)  # joint actions are continuous
     if "observation" in kwargs:
         observation, key = str(kwargs.pop("observation")), values.get("srl_model")
         if key is not None and _observation_of(key) not in (None, observation):

@@ -8,7 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
+import imageio_ffmpeg  # type: ignore[import-untyped]
 import numpy as np
 from PIL import Image
 from stable_baselines3.common.type_aliases import PolicyPredictor
@@ -200,8 +200,10 @@ class _GifWriter(_Writer):
             return
         palette = self._common_palette()
         first, *rest = (frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self._frames)
-        duration_ms = round(1000 * self._every / self._fps)
-        first.save(self._path, format="GIF", save_all=True, append_images=rest, duration=duration_ms, loop=0)
+        # The format counts hundredths of a second: rounding the ends of frames, not their durations, keeps the pace.
+        ends_cs = np.round(np.arange(len(self._frames) + 1) * 100 * self._every / self._fps)
+        durations_ms = (10 * np.diff(ends_cs)).astype(int).tolist()
+        first.save(self._path, format="GIF", save_all=True, append_images=rest, duration=durations_ms, loop=0)
         self._frames = []
 
     def _common_palette(self) -> Image.Image:

@@ -128,6 +128,12 @@ def test_names_of_arguments_are_checked_for_other_environments_too():
         check_env_kwargs("FrozenLake-v1", {"map_nam": "4x4"})
 
 
+def test_names_of_arguments_pass_where_the_code_of_the_environment_is_not_installed():
+    gymnasium.register("Absent-v0", entry_point="no_such_robots:Env")
+    check_env_kwargs("Absent-v0", {"anything": 1})
+    gymnasium.registry.pop("Absent-v0")
+
+
 @pytest.mark.parametrize(
     ("env_id", "message"),
     [

@@ -22,9 +22,9 @@ def action_vector(action: Any, size: int) -> list[float]:
 
     :param action: an array or a sequence of numbers
     :param size: how many elements there should be
-    :raises ValueError: for another number of elements, or for one that is not a number
+    :raises ValueError: for another number of elements, or for one that is not finite
     """
     values = action.tolist() if hasattr(action, "tolist") else list(action)
-    if not isinstance(values, list) or len(values) != size or math.isnan(math.fsum(values)):
+    if not isinstance(values, list) or len(values) != size or not all(map(math.isfinite, values)):
         raise ValueError(f"the action must be {size} finite numbers, not {action!r}")
     return [min(max(value, -1.0), 1.0) for value in values]

@@ -1,0 +1,121 @@
+"""Small environments of the tests, registered when this module is imported: ``--gym-packages toy_envs``."""
+
+import os
+import time
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+EPISODE_STEPS = 10
+
+
+class Walk(gym.Env[Any, Any]):
+    """A point on a line that pays minus its distance to the origin; an episode lasts ten steps."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(-20.0, 20.0, (2,), np.float32)
+    action_space: spaces.Space[Any] = spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.position, self.n_steps = float(self.np_random.uniform(-5, 5)), 0
+        return self.observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.position += self.shift(action)
+        self.n_steps += 1
+        over = self.n_steps >= EPISODE_STEPS
+        info = {"is_success": abs(self.position) < 1} if over else {}
+        return self.observe(), self.reward(), False, over, info
+
+    def shift(self, action: Any) -> float:
+        return float(action) - 1.0
+
+    def reward(self) -> float:
+        return -abs(self.position)
+
+    def observe(self) -> Any:
+        return np.array([self.position, self.n_steps], np.float32)
+
+
+class MaskedWalk(Walk):
+    """Standing still is forbidden."""
+
+    def action_masks(self) -> np.ndarray:
+        return np.array([True, False, True])
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert action != 1, "a masked action was taken"
+        return super().step(action)
+
+
+class DictionaryWalk(Walk):
+    """The position in a dictionary, beside a picture of it."""
+
+    observation_space = spaces.Dict(
+        {"vector": spaces.Box(-20.0, 20.0, (2,), np.float32), "image": spaces.Box(0, 255, (36, 36, 3), np.uint8)}
+    )
+
+    def observe(self) -> Any:
+        image = np.zeros((36, 36, 3), np.uint8)
+        image[:, int(np.clip(self.position + 18, 0, 35))] = 255
+        return {"vector": super().observe(), "image": image}
+
+
+class GoalWalk(Walk):
+    """A walk to a goal that differs from episode to episode, for hindsight experience replay."""
+
+    observation_space = spaces.Dict(
+        {
+            "observation": spaces.Box(-20.0, 20.0, (2,), np.float32),
+            "achieved_goal": spaces.Box(-20.0, 20.0, (1,), np.float32),
+            "desired_goal": spaces.Box(-20.0, 20.0, (1,), np.float32),
+        }
+    )
+    action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.goal = 0.0
+        super().reset(seed=seed)
+        self.goal = float(self.np_random.uniform(-5, 5))
+        return self.observe(), {}
+
+    def shift(self, action: Any) -> float:
+        return float(action[0])
+
+    def reward(self) -> float:
+        return float(self.compute_reward(np.array([self.position]), np.array([self.goal]), {}))
+
+    def compute_reward(self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any) -> np.ndarray:
+        return -(np.abs(achieved_goal - desired_goal)[..., 0] > 1).astype(np.float32)
+
+    def observe(self) -> Any:
+        position, goal = np.array([self.position], np.float32), np.array([self.goal], np.float32)
+        return {"observation": super().observe(), "achieved_goal": position, "desired_goal": goal}
+
+
+class Trend(Walk):
+    """The k-th episode of each environment pays k times `slope`, whatever is done."""
+
+    def __init__(self, slope: float = 1.0) -> None:
+        self.slope, self.n_episodes = slope, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.n_episodes += 1
+        return super().reset(seed=seed)
+
+    def reward(self) -> float:
+        return self.slope * self.n_episodes / EPISODE_STEPS
+
+
+class SlowWalk(Walk):
+    """Every step takes TOY_STEP_S seconds, so that a training can be interrupted at leisure."""
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        time.sleep(float(os.environ.get("TOY_STEP_S", "0")))
+        return super().step(action)
+
+
+for env_class in (Walk, MaskedWalk, DictionaryWalk, GoalWalk, Trend, SlowWalk):
+    gym.register(f"{env_class.__name__}-v0", entry_point=env_class)
