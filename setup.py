@@ -12,15 +12,14 @@ HERE = Path(__file__).parent
 
 INSTALL_REQUIRES = [
     "gymnasium>=1.2,<2",
-    "imageio>=2.34",
-    "imageio-ffmpeg>=0.5",  # the ffmpeg program with which imageio writes mp4
+    "imageio-ffmpeg>=0.5",
     "matplotlib>=3.9",
     "numpy>=2.0,<3",
     "pandas>=2.2.2",
+    "pillow>=10.0",
     "pybullet>=3.2.7",
     "pyyaml>=6.0.1",
     "rich>=13.9",
-    "safetensors>=0.4.3",
     "sb3-contrib>=2.9,<3",
     "scipy>=1.13",
     "stable-baselines3>=2.9,<3",

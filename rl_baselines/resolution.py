@@ -229,7 +229,7 @@ def _missing_extra(env_id: str, error: Exception) -> str | None:
     """Name the extra to install when that is what an environment lacks."""
     text = str(error).lower()
     found = [extra for extra in ("mujoco", "box2d") if extra in text and "install" in text]
-    return f"{env_id} needs an extra: pip install 'rl-baselines[{found[0]}]'" if found else None
+    return f"{env_id} needs the extra {found[0]}: pip install 'gymnasium[{found[0]}]'" if found else None
 
 
 def _complete_vector(config: RunConfig, default_n_envs: int) -> RunConfig:

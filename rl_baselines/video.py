@@ -57,7 +57,7 @@ def record(
     fps: float | None = None,
     deterministic: bool = True,
 ) -> EvaluationResult:
-    """Evaluate and film env 0 meanwhile: what the policy sees before each of its actions.
+    """Evaluate and film env 0 meanwhile: the scene before each action, so not that after an episode's last one.
 
     :param env: as ``evaluate`` takes it, with render mode rgb_array; of m envs, env 0 plays seeds 0, m, 2m, ...
     :param paths: one or several films of the same

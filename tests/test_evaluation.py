@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -50,15 +51,21 @@ class Lean:
 class Counter(Lean):
     """Remembers in its state how long each env has played, as a recurrent policy would."""
 
-    def __init__(self) -> None:
-        self.ages: list[list[int]] = []
-
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[np.ndarray, Any]:
         age = np.zeros(len(observation)) if state is None else np.where(episode_start, 0, state[0] + 1)
         np.testing.assert_array_equal(age, observation[:, 0])
         return np.zeros(len(observation), dtype=int), (age,)
+
+
+class Idle(Lean):
+    """Any action will do."""
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[np.ndarray, Any]:
+        return np.zeros(len(observation), dtype=int), None
 
 
 class Masked(Lean):
@@ -174,6 +181,15 @@ def test_the_number_of_envs_does_not_matter() -> None:
     assert len(set(rewards[0])) > 1
 
 
+def test_results_are_those_of_sb3_on_the_same_episodes() -> None:
+    model, env, seeds = PPO("MlpPolicy", cartpoles(1), seed=2), cartpoles(1), evaluation_seeds(4)
+    env.env_method("start_episodes_at", seeds)
+    rewards, lengths = evaluate_policy(model, env, len(seeds), return_episode_rewards=True)
+    result = evaluate(model, env, seeds)
+    assert result.rewards.tolist() == rewards
+    assert result.lengths.tolist() == lengths
+
+
 def test_an_env_that_has_been_used_evaluates_the_same() -> None:
     env = cartpoles(2)
     first = evaluate(Lean(), env, evaluation_seeds(3)).rewards
@@ -203,15 +219,6 @@ def test_rewards_are_those_of_the_env_though_normalized() -> None:
     env.training = True
     with pytest.raises(ValueError, match="VecNormalize of an evaluation env must have training=False"):
         evaluate(Lean(), env, [1])
-
-
-class Idle(Lean):
-    """Any action will do."""
-
-    def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
-    ) -> tuple[np.ndarray, Any]:
-        return np.zeros(len(observation), dtype=int), None
 
 
 def test_a_maskable_policy_gets_the_masks() -> None:

@@ -1,6 +1,7 @@
 """The installed package: complete without the tree, and honest about what it requires."""
 
 import ast
+import functools
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("environments", "rl_baselines", "state_representation")
 # Required though no module of ours names them: other libraries load them.
-LOADED_BY_OTHERS = {"tensorboard", "imageio-ffmpeg"}
+LOADED_BY_OTHERS = {"tensorboard"}
 
 
 def declared(constant: str) -> ast.expr:
@@ -58,9 +60,15 @@ def third_party_imports() -> tuple[dict[str, str], dict[str, str]]:
     return on_import, in_functions
 
 
+@functools.cache
+def installed_packages() -> Mapping[str, list[str]]:
+    """Return the distributions that provide each installed import package."""
+    return packages_distributions()
+
+
 def distributions_of(package: str) -> set[str]:
     """Return the normalized names of the installed distributions that provide an import package."""
-    return {distribution(name) for name in packages_distributions().get(package, [])} or {distribution(package)}
+    return {distribution(name) for name in installed_packages().get(package, [])} or {distribution(package)}
 
 
 def test_every_import_is_declared() -> None:
