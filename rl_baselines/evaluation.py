@@ -202,12 +202,15 @@ class _Tally:
 
     @property
     def active(self) -> np.ndarray:
+        """Which envs play an episode that counts: bool, (m,)."""
         return self._playing < len(self._seeds)
 
     def seeds_of(self, env_index: int) -> tuple[int, ...]:
+        """Give the start seeds that one env plays."""
         return self._seeds[env_index :: len(self._playing)]
 
     def add(self, rewards: np.ndarray, dones: np.ndarray, infos: Sequence[dict[str, Any]]) -> None:
+        """Take in one step of all envs."""
         self._rewards += rewards
         self._lengths += 1
         for i in np.flatnonzero(dones).tolist():
@@ -228,6 +231,7 @@ class _Tally:
             self._on_episode(episode)
 
     def result(self) -> EvaluationResult:
+        """Give the results in the order of the start seeds."""
         episodes = [self._episodes[index] for index in range(len(self._seeds))]
         tells_success = any(episode.success is not None for episode in episodes)
         return EvaluationResult(

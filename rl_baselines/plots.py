@@ -161,6 +161,7 @@ class _Run:
 
     @classmethod
     def read(cls, records: RunRecords, offset: int, episode_window: int) -> "_Run":
+        """Read the files of a run."""
         episodes, evaluations = read_episodes(records.monitor), read_evaluations(records.evaluations)
         return cls(records, episodes, evaluations, offset, episode_window)
 
@@ -171,6 +172,7 @@ class _Run:
 
     @property
     def tells_success(self) -> bool:
+        """Whether any evaluation has a success rate."""
         scores = (score for score in (self.records.before, self.records.after) if score is not None)
         return bool(self.evaluations["success_rate"].notna().any()) or any(
             score.get("success_rate") is not None for score in scores

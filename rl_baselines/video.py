@@ -110,7 +110,8 @@ class _Writer(ABC):
         self._fps = fps
 
     @abstractmethod
-    def append(self, frame: np.ndarray) -> None: ...
+    def append(self, frame: np.ndarray) -> None:
+        """Add a frame: uint8, (height, width, 3), all of one size."""
 
     @abstractmethod
     def close(self) -> None:
@@ -151,6 +152,7 @@ class _Mp4Writer(_Writer):
         self._ffmpeg: Generator[None, Any, None] | None = None
 
     def append(self, frame: np.ndarray) -> None:
+        """Hand a frame to ffmpeg, which starts with the first."""
         even = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         if self._ffmpeg is None:
             self._ffmpeg = self._start(even.shape[1], even.shape[0])
@@ -168,6 +170,7 @@ class _Mp4Writer(_Writer):
         )
 
     def close(self) -> None:
+        """Wait until ffmpeg is done."""
         if self._ffmpeg is not None:
             self._ffmpeg.close()
 
@@ -186,6 +189,7 @@ class _GifWriter(_Writer):
         self._frames: list[Image.Image] = []
 
     def append(self, frame: np.ndarray) -> None:
+        """Keep a frame if it is one of those that count."""
         if self._n_seen % self._every == 0:
             image = Image.fromarray(frame)
             image.thumbnail((GIF_MAX_SIDE, GIF_MAX_SIDE), Image.Resampling.LANCZOS)
@@ -196,6 +200,7 @@ class _GifWriter(_Writer):
             self._every *= 2
 
     def close(self) -> None:
+        """Choose the colours and write the file."""
         if not self._frames:
             return
         palette = self._common_palette()

@@ -18,7 +18,19 @@ def test_nothing_given_is_nothing() -> None:
 
 
 def test_values_have_the_type_of_their_setting() -> None:
-    argv = "--env CartPole-v1 --num-timesteps 500 --new-lr 1e-4 --best-by eval --config a.yaml b.yaml".split()
+    argv = [
+        "--env",
+        "CartPole-v1",
+        "--num-timesteps",
+        "500",
+        "--new-lr",
+        "1e-4",
+        "--best-by",
+        "eval",
+        "--config",
+        "a.yaml",
+        "b.yaml",
+    ]
     assert given(*argv) == {
         "env": "CartPole-v1",
         "num_timesteps": 500,
@@ -56,12 +68,12 @@ def test_switches_take_no_value(spelling: str, name: str, value: bool) -> None:
 
 
 def test_repeated_lists_append() -> None:
-    argv = "--hyperparam n_steps:32 gamma:.9 --seed 3 --hyperparam ent_coef:1e-3".split()
+    argv = ["--hyperparam", "n_steps:32", "gamma:.9", "--seed", "3", "--hyperparam", "ent_coef:1e-3"]
     assert given(*argv) == {"hyperparam": {"n_steps": 32, "gamma": 0.9, "ent_coef": 1e-3}, "seed": 3}
 
 
 def test_pairs_hold_lists_words_and_switches() -> None:
-    argv = "--policy-kwargs net_arch:{pi:[64,64],vf:[32]} activation:leaky_relu ortho_init:false".split()
+    argv = ["--policy-kwargs", "net_arch:{pi:[64,64],vf:[32]}", "activation:leaky_relu", "ortho_init:false"]
     expected = {"net_arch": {"pi": [64, 64], "vf": [32]}, "activation": "leaky_relu", "ortho_init": False}
     assert given(*argv) == {"policy_kwargs": expected}
 
@@ -80,7 +92,10 @@ def test_spellings_with_underscores_and_equals(argv: tuple[str, ...]) -> None:
         ("--seed", r"^Missing value for argument '--seed'\. Expected 1 values\.$"),
         ("--lr-decay lin", r"^invalid choice 'lin' for argument '--lr-decay'\. Expected one of "),
         ("stray", r"^unexpected argument 'stray'; settings are given as --name value, --help lists them$"),
-        ("--hyperparam n_steps", r"^--hyperparam expects name:value, got 'n_steps'; for instance --hyperparam n_steps:1$"),
+        (
+            "--hyperparam n_steps",
+            r"^--hyperparam expects name:value, got 'n_steps'; for instance --hyperparam n_steps:1$",
+        ),
     ],
 )
 def test_mistakes_are_one_line(argv: str, message: str) -> None:

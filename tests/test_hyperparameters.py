@@ -17,7 +17,22 @@ PPO = find_algorithm("ppo")
 
 
 def test_the_table_has_every_algorithm_and_old_names() -> None:
-    expected = "a2c ars crossq ddpg dqn maskable_ppo ppo ppo_lstm qrdqn random_agent sac td3 tqc trpo".split()
+    expected = [
+        "a2c",
+        "ars",
+        "crossq",
+        "ddpg",
+        "dqn",
+        "maskable_ppo",
+        "ppo",
+        "ppo_lstm",
+        "qrdqn",
+        "random_agent",
+        "sac",
+        "td3",
+        "tqc",
+        "trpo",
+    ]
     assert sorted(ALGORITHMS) == expected
     assert [find_algorithm(name).name for name in ("ppo2", "ppo1", "deepq")] == ["ppo", "ppo", "dqn"]
 

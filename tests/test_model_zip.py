@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +20,7 @@ from rl_baselines.model_zip import load_tensors, plain_fields, read_model_zip, w
 from rl_baselines.schedules import LearningRateSchedule
 from rl_baselines.sources import Source, identify_algorithm
 
-STOCK = {  # algorithm, environment, policy
+STOCK: dict[str, Any] = {  # algorithm, environment, policy
     "ppo": (PPO, "CartPole-v1", "MlpPolicy"),
     "a2c": (A2C, "CartPole-v1", "MlpPolicy"),
     "dqn": (DQN, "CartPole-v1", "MlpPolicy"),
@@ -59,13 +60,22 @@ def test_a_stock_zip_tells_its_algorithm_and_loads_bit_for_bit(name: str, tmp_pa
 
 def test_settings_are_read_from_the_plain_fields_of_a_stock_zip(tmp_path: Path) -> None:
     options = {"net_arch": [32, 16], "activation_fn": torch.nn.ReLU}
-    stock = build("ppo", n_steps=64, batch_size=32, clip_range=0.3, gamma=0.9, learning_rate=1e-3, policy_kwargs=options)
+    stock = build(
+        "ppo", n_steps=64, batch_size=32, clip_range=0.3, gamma=0.9, learning_rate=1e-3, policy_kwargs=options
+    )
     stock.learn(64)
     stock.save(tmp_path / "stock.zip")
     source = Source(tmp_path / "stock.zip")
     layer, notes = inherited_layer(source, {"env": "CartPole-v1"})
     hyperparameters = layer.values["hyperparam"]
-    expected = {"n_steps": 64, "batch_size": 32, "clip_range": 0.3, "gamma": 0.9, "n_epochs": 10, "stats_window_size": 100}
+    expected = {
+        "n_steps": 64,
+        "batch_size": 32,
+        "clip_range": 0.3,
+        "gamma": 0.9,
+        "n_epochs": 10,
+        "stats_window_size": 100,
+    }
     assert {name: hyperparameters[name] for name in expected} == expected
     assert layer.values["policy_kwargs"] == {"net_arch": [32, 16], "activation": "relu"}
     assert (layer.values["n_envs"], layer.values["num_timesteps"], layer.values["norm_obs"]) == (1, 64, False)
@@ -176,7 +186,9 @@ def test_a_zip_cut_at_any_place_is_one_clear_line(tmp_path: Path) -> None:
     content = (tmp_path / "stock.zip").read_bytes()
     for share in (0.0, 0.01, 0.3, 0.6, 0.9, 0.99):
         (tmp_path / "cut.zip").write_bytes(content[: int(share * len(content))])
-        with pytest.raises(UsageError, match=r"cut.zip (\(\d+ bytes\) is not a complete zip file|is a zip file but no)") as caught:
+        with pytest.raises(
+            UsageError, match=r"cut.zip (\(\d+ bytes\) is not a complete zip file|is a zip file but no)"
+        ) as caught:
             read_model_zip(tmp_path / "cut.zip")
         assert "\n" not in str(caught.value)
 

@@ -15,7 +15,9 @@ from rl_baselines.normalization import apply_statistics, read_statistics, write_
 class DictEnv(gym.Env):
     """Two sensors, one of which is normalized."""
 
-    observation_space = spaces.Dict({"angle": spaces.Box(-4, 4, (2,)), "picture": spaces.Box(0, 255, (4, 4, 1), np.uint8)})
+    observation_space = spaces.Dict(
+        {"angle": spaces.Box(-4, 4, (2,)), "picture": spaces.Box(0, 255, (4, 4, 1), np.uint8)}
+    )
     action_space = spaces.Discrete(2)
 
     def reset(self, *, seed=None, options=None):

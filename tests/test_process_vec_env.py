@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,8 +125,30 @@ def wait_until_gone(pids: list[int], timeout_s: float = 5.0) -> list[int]:
     return [pid for pid in pids if is_running(pid)]
 
 
-def start_script(body: str) -> subprocess.Popen[str]:
-    """Run a script, with two workers on three walks in ``env``, as the leader of its own process group."""
+Script = subprocess.Popen[str]
+
+
+@pytest.fixture
+def start_script() -> Iterator[Callable[[str], Script]]:
+    """Runs scripts, each the leader of its own process group, of which nothing is left after the test."""
+    scripts: list[Script] = []
+
+    def start(body: str) -> Script:
+        scripts.append(popen_script(body))
+        return scripts[-1]
+
+    yield start
+    for script in scripts:
+        kill_group(script)
+
+
+def kill_group(script: Script) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(script.pid, signal.SIGKILL)
+
+
+def popen_script(body: str) -> Script:
+    """Start a script that has three walks on two workers in ``env`` and prints the workers' pids first."""
     head = """
         import os, signal, sys, time
         from test_process_vec_env import *
@@ -139,20 +163,23 @@ def start_script(body: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environ, start_new_session=True)
 
 
-def workers_of(script: subprocess.Popen[str]) -> list[int]:
+def workers_of(script: Script) -> list[int]:
     assert script.stdout is not None
     return [int(pid) for pid in script.stdout.readline().split()]
 
 
-def finish(script: subprocess.Popen[str], text: str = "") -> str:
+def finish(script: Script, text: str = "") -> str:
     """The rest of a script's output (``communicate`` would lose what reading lines has buffered)."""
     assert script.stdin is not None
     assert script.stdout is not None
+    hung = threading.Timer(30, kill_group, [script])
+    hung.start()
     with script.stdin, script.stdout:
         script.stdin.write(text)
         script.stdin.flush()
         output = script.stdout.read()
-    script.wait(30)
+    script.wait()
+    hung.cancel()
     return output
 
 
@@ -327,7 +354,9 @@ def test_spawned_workers_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_outlive_a_signal_to_the_whole_group(number: signal.Signals) -> None:
+def test_workers_outlive_a_signal_to_the_whole_group(
+    start_script: Callable[[str], Script], number: signal.Signals
+) -> None:
     script = start_script(
         f"""
         signal.signal({int(number)}, lambda *_: print("signalled", flush=True))
@@ -349,7 +378,7 @@ def test_workers_outlive_a_signal_to_the_whole_group(number: signal.Signals) -> 
     assert not wait_until_gone(pids)
 
 
-def test_killing_the_parent_leaves_no_worker() -> None:
+def test_killing_the_parent_leaves_no_worker(start_script: Callable[[str], Script]) -> None:
     script = start_script(
         "second = ProcessVecEnv(walks(2), 2)\nprint(*second.env_method('pid'), flush=True)\ntime.sleep(60)"
     )
@@ -361,7 +390,7 @@ def test_killing_the_parent_leaves_no_worker() -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "env.step_async(np.zeros(3, dtype=int))", "raise SystemExit(3)"])
-def test_exit_without_close_is_quick_and_leaves_no_worker(ending: str) -> None:
+def test_exit_without_close_is_quick_and_leaves_no_worker(start_script: Callable[[str], Script], ending: str) -> None:
     script = start_script(f"print(time.time(), flush=True)\n{ending}")
     pids = workers_of(script)
     start = float(finish(script))

@@ -21,8 +21,12 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "logs", LEVELS, NOW)
 
 
-def save(folder: RunFolder, timesteps: int, text: str = "weights") -> Checkpoint:
-    return folder.save_checkpoint(timesteps, lambda path: (path / "model.zip").write_text(text) and None, {"mean_reward": 1.5})
+def write_weights(path: Path) -> None:
+    (path / "model.zip").write_text("weights")
+
+
+def save(folder: RunFolder, timesteps: int) -> Checkpoint:
+    return folder.save_checkpoint(timesteps, write_weights, {"mean_reward": 1.5})
 
 
 def test_name_is_the_ancestors_scheme_and_the_same_second_gets_a_suffix(tmp_path: Path) -> None:
@@ -113,7 +117,8 @@ def test_checkpoints_sort_by_number(folder: RunFolder) -> None:
 
 def test_newest_run_is_the_one_that_began_last(tmp_path: Path) -> None:
     runs = []
-    for index, started in enumerate(["2026-01-02T00:00:00+00:00", "2026-01-10T00:00:00+00:00", "2026-01-09T00:00:00+00:00"]):
+    for index, day in enumerate(["02", "10", "09"]):
+        started = f"2026-01-{day}T00:00:00+00:00"
         run = RunFolder.create(tmp_path, LEVELS, NOW + datetime.timedelta(days=-index))
         run.write_record({"id": run.run_id, "started": started})
         runs.append(run.path)
@@ -139,7 +144,8 @@ def test_discarding_leaves_nothing_but_what_was_there(tmp_path: Path) -> None:
 
 
 def test_a_locked_folder_refuses_another_process_until_its_owner_dies(folder: RunFolder) -> None:
-    program = f"from rl_baselines.run_folder import RunFolder; from pathlib import Path; RunFolder(Path({str(folder.path)!r})).lock()"
+    program = "from rl_baselines.run_folder import RunFolder; from pathlib import Path; "
+    program += f"RunFolder(Path({str(folder.path)!r})).lock()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert f"UsageError: {folder.path} is in use by process {os.getpid()}: wait for it, or stop it first" in done.stderr
     folder.unlock()
