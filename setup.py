@@ -1,6 +1,6 @@
 """Packaging of rl-baselines: what is installed, what it requires and which extras there are.
 
-The ranges below are what the code is written for; ``constraints.txt`` holds the exact versions it is tested with.
+The ranges are what the code is written for; ``constraints.txt`` holds the exact versions that it is tested with.
 """
 
 import re
@@ -25,7 +25,7 @@ INSTALL_REQUIRES = [
     "stable-baselines3>=2.9,<3",
     "tensorboard>=2.17",  # Stable-Baselines3 writes event files only where it is installed
     "torch>=2.8,<3",
-    "tyro>=1.0.5,<2",
+    "tyro>=1.0.14,<2",
 ]
 
 EXTRAS_REQUIRE = {

@@ -4,6 +4,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from rl_baselines.errors import unknown
+
 VERBS = {
     "train": "train a policy, or fine-tune one",
     "enjoy": "watch a trained policy, film it, measure it",
@@ -21,9 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb = arguments[0]
     if verb not in VERBS:
-        from environments.names import unknown_name
-
-        print(f"error: {unknown_name('verb', verb, VERBS)}", file=sys.stderr)
+        print(f"error: {unknown('verb', verb, VERBS)}", file=sys.stderr)
         return 2
     code: int = importlib.import_module(f"rl_baselines.{verb}").main(arguments[1:])
     return code

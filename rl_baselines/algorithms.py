@@ -1,6 +1,6 @@
 """The table of algorithms: names, classes, defaults, and what they can act on.
 
-Nothing here imports torch or Stable-Baselines3 until an algorithm's class is asked for.
+Only the standard library is imported until an algorithm's class is asked for.
 """
 
 import importlib
@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gymnasium import spaces
-
-from environments.names import unknown_name
-from rl_baselines.errors import UsageError
+from rl_baselines.errors import UsageError, unknown
 
 if TYPE_CHECKING:
+    from gymnasium import spaces
     from stable_baselines3.common.base_class import BaseAlgorithm
 
 DISCRETE = ("Discrete",)
@@ -59,11 +57,12 @@ class Algorithm:
         loaded: type[BaseAlgorithm] = getattr(importlib.import_module(module), name)
         return loaded
 
-    def policy_for(self, observation_space: spaces.Space[Any]) -> str:
+    def policy_for(self, observation_space: "spaces.Space[Any]") -> str:
         """Name the policy class that fits an observation space.
 
         :raises UsageError: when there is none
         """
+        from gymnasium import spaces
         from stable_baselines3.common.preprocessing import is_image_space
 
         kind = 2 if isinstance(observation_space, spaces.Dict) else int(is_image_space(observation_space))
@@ -113,11 +112,11 @@ def find_algorithm(name: str) -> Algorithm:
     """
     by_name = {alias: row for row in ALGORITHMS.values() for alias in (row.name, *row.aliases)}
     if name not in by_name:
-        raise UsageError(unknown_name("algorithm", name, by_name))
+        raise unknown("algorithm", name, by_name)
     return by_name[name]
 
 
-def check_action_space(algorithm: Algorithm, env_id: str, action_space: spaces.Space[Any]) -> None:
+def check_action_space(algorithm: Algorithm, env_id: str, action_space: "spaces.Space[Any]") -> None:
     """Check that an algorithm can act in an environment.
 
     :raises UsageError: naming the algorithms that can

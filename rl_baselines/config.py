@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, get_type_hints
 
-from rl_baselines.errors import UsageError
+from rl_baselines.algorithms import ALGORITHMS
+from rl_baselines.errors import UsageError, unknown
 from rl_baselines.literals import coerce
 
 
@@ -76,7 +77,7 @@ class VectorConfig:
 class AlgorithmConfig:
     """Algorithm"""
 
-    algo: str = setting("ppo", "Algorithm; `--algo list` names them.", metavar="NAME")
+    algo: str = setting("ppo", f"Algorithm: {', '.join(ALGORITHMS)}.", metavar="NAME")
     policy: str | None = setting(None, "Policy class. Default: by the observation space.", metavar="NAME")
     policy_kwargs: dict[str, Any] = setting(
         {}, "Policy options: net_arch:[64,64] activation:leaky_relu ...", metavar="NAME:VALUE"
@@ -224,9 +225,7 @@ def check_settings(values: Mapping[str, Any], where: str, groups: tuple[type, ..
     for key, value in values.items():
         name = str(key).replace("-", "_")
         if name not in hints:
-            from environments.names import unknown_name  # not above: `--help` would wait for the simulator
-
-            raise UsageError(f"{where}: {unknown_name('setting', str(key), hints)}")
+            raise unknown("setting", str(key), hints, where)
         checked[name] = coerce(value, hints[name], f"{where}: {name}")
     return checked
 

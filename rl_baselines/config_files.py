@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 
-from environments.names import unknown_name
 from rl_baselines.config import CONFIG_GROUPS, RunConfig, check_settings
-from rl_baselines.errors import UsageError
+from rl_baselines.errors import UsageError, unknown
 
 
 def preset_names() -> list[str]:
@@ -32,7 +31,7 @@ def read_settings(name: str) -> dict[str, Any]:
         except OSError as error:
             if os.sep in name or name.endswith((".yaml", ".yml")):
                 raise UsageError(f"cannot read --config {name}: {error.strerror or error}") from None
-            raise UsageError(unknown_name("preset", name, preset_names())) from None
+            raise unknown("preset", name, preset_names()) from None
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -4,9 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from environments.names import unknown_name
 from rl_baselines.algorithms import Algorithm
-from rl_baselines.errors import UsageError
+from rl_baselines.errors import UsageError, unknown
 from rl_baselines.literals import coerce, describe
 
 SET_ELSEWHERE = {  # constructor arguments that have settings of their own
@@ -69,12 +68,12 @@ def check_hyperparameters(algorithm: Algorithm, given: Mapping[str, Any]) -> dic
         if name in SET_ELSEWHERE:
             raise UsageError(f"hyperparameter {name!r} is set by {SET_ELSEWHERE[name]}")
         if name not in hints:
-            raise UsageError(unknown_name(f"hyperparameter of {algorithm.name}", name, hints))
+            raise unknown(f"hyperparameter of {algorithm.name}", name, hints)
         checked[name] = coerce(value, hints[name], f"hyperparameter {name}")
     if "batch_size" in checked and "n_minibatches" in checked:
         raise UsageError("hyperparameters batch_size and n_minibatches exclude each other: give one of them")
     if checked.get("noise_type") not in (None, *NOISE_TYPES):
-        raise UsageError(unknown_name("noise_type", str(checked["noise_type"]), NOISE_TYPES))
+        raise unknown("noise_type", str(checked["noise_type"]), NOISE_TYPES)
     return checked
 
 
@@ -149,17 +148,17 @@ def policy_arguments(algorithm: Algorithm, policy_name: str, given: Mapping[str,
 
     aliases = algorithm.load_class().policy_aliases
     if policy_name not in aliases:
-        raise UsageError(unknown_name(f"policy of {algorithm.name}", policy_name, aliases))
+        raise unknown(f"policy of {algorithm.name}", policy_name, aliases)
     hints = _annotations(aliases[policy_name].__init__)
     known = {name: hint for name, hint in hints.items() if name not in POLICY_INTERNALS}
     arguments: dict[str, Any] = {}
     for name, value in given.items():
         if name == "activation" and "activation_fn" in hints:
             if value not in ACTIVATIONS:
-                raise UsageError(unknown_name("activation", str(value), ACTIVATIONS))
+                raise unknown("activation", str(value), ACTIVATIONS)
             arguments["activation_fn"] = getattr(torch.nn, ACTIVATIONS[value])
         elif name not in known:
-            raise UsageError(unknown_name(f"option of {policy_name}", name, [*known, "activation"]))
+            raise unknown(f"option of {policy_name}", name, [*known, "activation"])
         else:
             arguments[name] = coerce(value, known[name], f"policy option {name}")
     return arguments

@@ -8,7 +8,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
-from rl_baselines.errors import UsageError
+from rl_baselines.errors import UsageError, unknown
 
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
@@ -65,9 +65,7 @@ def coerce(value: Any, hint: Any, what: str) -> Any:
         return value
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            from environments.names import unknown_name  # not above: `--help` would wait for the simulator
-
-            raise UsageError(unknown_name(what, str(value), [str(choice) for choice in get_args(hint)]))
+            raise unknown(what, str(value), [str(choice) for choice in get_args(hint)])
         return value
     origin = get_origin(hint) or hint
     if origin in _CONVERTERS:

@@ -43,7 +43,7 @@ class ProcessVecEnv(VecEnv):
             )
         self._waiting = False
         self._workers: list[Worker] = []
-        self._end = Finalize(self, end_workers, args=(self._workers,), exitpriority=None)
+        self._end = Finalize(self, end_workers, args=(self._workers,), exitpriority=100)
         for number, share in enumerate(_shares(len(env_fns), n_processes)):
             factories = CloudpickleWrapper(list(env_fns[share.start : share.stop]))
             self._workers.append(Worker(number, share, partial(_EnvSlice, factories), self._workers))

@@ -7,11 +7,10 @@ from typing import Any
 
 import gymnasium as gym
 
-from environments.names import unknown_name
 from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
 from rl_baselines.algorithms import check_action_space, find_algorithm
 from rl_baselines.config import RunConfig, changed, from_flat
-from rl_baselines.errors import UsageError
+from rl_baselines.errors import UsageError, unknown
 from rl_baselines.hyperparameters import (
     check_hyperparameters,
     complete_hyperparameters,
@@ -188,7 +187,7 @@ def _complete_environment(config: RunConfig) -> RunConfig:
     row = ENVIRONMENTS.get(environment.env)
     key = environment.srl_model or ("ground_truth" if row is not None else NATIVE)
     if key not in STATE_REPRESENTATIONS:
-        raise UsageError(unknown_name("--srl-model", key, STATE_REPRESENTATIONS))
+        raise unknown("--srl-model", key, STATE_REPRESENTATIONS)
     if row is None and key != NATIVE:
         raise UsageError(f"{environment.env} has only its own observation: --srl-model {key} needs one of our robots")
     if row is not None and key == NATIVE:
@@ -197,11 +196,10 @@ def _complete_environment(config: RunConfig) -> RunConfig:
             + ", ".join(row.observations)
         )
     kwargs = {**environment.env_kwargs, **STATE_REPRESENTATIONS[key].env_kwargs}
-    if row is not None:
-        try:
-            check_env_kwargs(environment.env, kwargs)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+    try:
+        check_env_kwargs(environment.env, kwargs)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return changed(config, srl_model=key, env_kwargs=kwargs)
 
 
@@ -253,15 +251,24 @@ def _complete_algorithm(config: RunConfig, observation_space: gym.spaces.Space[A
         raise UsageError(f"--her does not go with {algorithm.name}; it goes with sac, td3, ddpg, tqc and dqn")
     policy = config.algorithm.policy or algorithm.policy_for(observation_space)
     policy_arguments(algorithm, policy, config.algorithm.policy_kwargs)
+    given = config.algorithm.hyperparam
+    if config.algorithm.her and "learning_starts" not in given:
+        given = {**given, "learning_starts": _first_episodes(config)}
     images = policy.startswith("Cnn") or STATE_REPRESENTATIONS[config.environment.srl_model or NATIVE].needs_images
     return changed(
         config,
         policy=policy,
-        hyperparam=complete_hyperparameters(algorithm, config.algorithm.hyperparam),
+        hyperparam=complete_hyperparameters(algorithm, given),
         lr_decay=config.algorithm.lr_decay or algorithm.lr_decay,
         torch_threads=config.algorithm.torch_threads or ((os.cpu_count() or 1) if images else 1),
         norm_obs=_norm_obs(config, observation_space),
     )
+
+
+def _first_episodes(config: RunConfig) -> int:
+    """Give the timesteps until every first episode has ended: hindsight replay cannot learn before."""
+    spec = find_spec(config.environment.env, config.environment.gym_packages)
+    return max(100, (spec.max_episode_steps or 0) * (config.vector.n_envs or 1) + 1)
 
 
 def _norm_obs(config: RunConfig, observation_space: gym.spaces.Space[Any]) -> bool:

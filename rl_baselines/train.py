@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rl_baselines.command_line import parse, run_command
 from rl_baselines.config import TRAIN_GROUPS, options_from_flat, setting
+from rl_baselines.config_files import preset_names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,7 +29,7 @@ class TrainFiles:
     """Files of settings"""
 
     config: tuple[str, ...] = setting(
-        (), "YAML files or names of presets; later ones win, and flags win over all.", metavar="FILE"
+        (), f"YAML files or presets ({', '.join(preset_names())}); later ones win, flags win over all.", metavar="FILE"
     )
 
 
@@ -80,9 +81,13 @@ def _carry_out(console: "Console", run: "TrainingRun") -> "Outcome":
     from rl_baselines.training import Outcome, train
 
     outcome = Outcome()
+
+    def announce(what: str) -> None:
+        console.print(f"{what} ...")
+
     stopper = SignalStop(lambda name: console.print(f"{name}: stopping after this update; once more stops at once"))
     with stopper, TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
-        train(run, [progress, stopper], outcome)
+        train(run, [progress, stopper], outcome, announce)
     return outcome
 
 
@@ -113,7 +118,6 @@ def command(argv: list[str]) -> int:
     run = TrainingRun(plan, options_from_flat(merged), argv)
     _show_start(console, run)
     outcome = _carry_out(console, run)
-    run.close(outcome)
     curve = _draw(run)
     show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, curve))
     console.print(how_to_go_on(run, outcome), soft_wrap=True)

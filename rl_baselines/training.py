@@ -5,7 +5,7 @@ import json
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -194,21 +194,18 @@ class TrainingRun:
             "root_learning_rate": self.plan.learning_rate.root,
         }
 
-    def compare(self) -> EvaluationResult | None:
-        """Evaluate the model as it is on the common episodes of comparisons; None when none were asked for."""
-        n_episodes = self.config.fine_tuning.compare_episodes
-        if not n_episodes:
-            return None
+    def compare(self, n_episodes: int) -> EvaluationResult:
+        """Evaluate the model as it is on the common episodes of comparisons."""
         env = self._evaluation_env(n_episodes)
         try:
             return evaluate(self.model, env, evaluation_seeds(n_episodes, "comparison"))
         finally:
             env.close()
 
-    def compare_best(self) -> EvaluationResult | None:
+    def compare_best(self, n_episodes: int) -> EvaluationResult | None:
         """Evaluate the best model on the same episodes; None when it is the last one."""
-        n_episodes, best = self.config.fine_tuning.compare_episodes, self.folder.pointed("best")
-        if not n_episodes or best is None or best.timesteps == self.model.num_timesteps:
+        best = self.folder.pointed("best")
+        if best is None or best.timesteps == self.model.num_timesteps:
             return None
         source = Source(best.model, "best", self.folder)
         policy, env = load_to_act(source, [Layer("run", to_flat(self.config))], min(n_episodes, MAX_EVALUATION_ENVS))
@@ -286,20 +283,32 @@ class TrainingRun:
         return float(np.mean([info["r"] for info in buffer])) if buffer else None
 
 
-def train(run: TrainingRun, actions: Sequence[BoundaryAction], outcome: Outcome) -> None:
+def train(
+    run: TrainingRun, actions: Sequence[BoundaryAction], outcome: Outcome, announce: Callable[[str], None]
+) -> None:
     """Carry out a run that is set up; a fine-tune is evaluated before and after.
 
     :param actions: further things to do at boundaries
     :param outcome: filled in
+    :param announce: told in words what takes a while
     """
-    is_fine_tune = run.plan.source is not None
-    if is_fine_tune and (before := outcome.comparisons.get("before") or run.compare()):
-        outcome.comparisons["before"] = before
-    run.learn(actions, outcome)
-    if is_fine_tune and not outcome.by_signal:
-        for name, result in (("after (last)", run.compare()), ("after (best)", run.compare_best())):
-            if result is not None:
-                outcome.comparisons[name] = result
+    n_episodes = run.config.fine_tuning.compare_episodes
+    compares = run.plan.source is not None and n_episodes > 0
+    try:
+        if compares:
+            announce(f"evaluating the loaded policy, {n_episodes} episodes")
+            outcome.comparisons["before"] = run.compare(n_episodes)
+        run.learn(actions, outcome)
+        if compares and not outcome.by_signal:
+            announce(f"evaluating the last and the best model, {n_episodes} episodes each")
+            outcome.comparisons["after (last)"] = run.compare(n_episodes)
+            best = run.compare_best(n_episodes)
+            outcome.comparisons |= {} if best is None else {"after (best)": best}
+    except BaseException as error:
+        outcome.status, outcome.reason = "failed", f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        run.close(outcome)
 
 
 def _describe_parent(source: Source | None) -> dict[str, Any] | None:
