@@ -51,12 +51,14 @@ def measure(source: "Source", given: dict[str, Any], options: EnjoyOptions) -> "
     """Let the policy act for the episodes asked for, all environments at once."""
     from rl_baselines.evaluation import evaluate, evaluation_seeds
     from rl_baselines.model_building import load_to_act
+    from rl_baselines.screen import episode_progress
 
     n_envs = 1 if options.render else min(MAX_ENVS, options.n_episodes)
     policy, env = load_to_act(source, layers_of(source, given), n_envs, "human" if options.render else None)
     try:
         seeds = evaluation_seeds(options.n_episodes, "enjoy")
-        return evaluate(policy, env, seeds, deterministic=not options.stochastic)
+        with episode_progress(options.n_episodes) as on_episode:
+            return evaluate(policy, env, seeds, not options.stochastic, on_episode)
     finally:
         env.close()
 

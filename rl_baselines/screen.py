@@ -1,12 +1,13 @@
 """What a command shows while it works: tables and a progress line, on a terminal or in a log file."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 20.0
@@ -26,6 +27,20 @@ def show_table(console: Console, title: str, rows: Iterable[Sequence[str]], head
     for row in rows:
         table.add_row(*row)
     console.print(table)
+
+
+@contextmanager
+def episode_progress(total: int) -> Iterator[Callable[[object], None]]:
+    """Show a bar of finished episodes on standard error, where that is a terminal.
+
+    :param total: number of episodes
+    :return: to be called after each one
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda _: progress.advance(task)
 
 
 class TrainingProgress:
