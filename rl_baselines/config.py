@@ -171,6 +171,8 @@ class RunConfig:
         for name in ("clip_obs", "clip_reward", "new_lr"):
             if flat[name] is not None and not 0 < flat[name] < float("inf"):
                 raise UsageError(f"{flag_of(name)} must be a positive number, got {flat[name]}")
+        if flat["eval_freq"] == 0 and (flat["best_by"] == "eval" or flat["stop_value"] is not None):
+            raise UsageError("--best-by eval and --stop-value need evaluations: leave out --eval-freq 0")
         if flat["seed"] >= 2**31:
             raise UsageError(f"--seed must be below 2**31 = {2**31}, got {flat['seed']}")
 

@@ -10,6 +10,7 @@ from rl_baselines.algorithms import find_algorithm
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.schedules import preview
+from rl_baselines.screen import short
 from rl_baselines.training import Outcome, TrainingRun
 
 Row = tuple[str, str]
@@ -36,7 +37,7 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
         yield "parent", f"{plan.source}, after {plan.source.timesteps:,} steps"
         yield from ((f"  {part}", words) for part, words in run.loaded)
         yield "  not carried over", "; ".join(plan.notes)
-    yield "folder", str(run.folder.path)
+    yield "folder", short(run.folder.path)
 
 
 def describe_space(space: spaces.Space[Any]) -> str:
@@ -108,8 +109,8 @@ def end_rows(run: TrainingRun, outcome: Outcome, curve: Path) -> Iterator[Row]:
         "checkpoints",
         f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",
     )
-    yield "learning curve", str(curve)
-    yield "folder", str(run.folder.path)
+    yield "learning curve", short(curve)
+    yield "folder", short(run.folder.path)
 
 
 def describe(result: EvaluationResult) -> str:
@@ -126,13 +127,11 @@ def describe(result: EvaluationResult) -> str:
 
 def how_to_go_on(run: TrainingRun, outcome: Outcome) -> str:
     """Give the command that uses the result, or that goes on after a stop."""
+    folder = short(run.folder.path)
     if not outcome.by_signal:
-        return f"watch it: python -m rl_baselines.enjoy {run.folder.path} --video {run.folder.videos}/best.mp4"
+        return f"watch it: python -m rl_baselines.enjoy {folder} --video {short(run.folder.videos / 'best.mp4')}"
     left = max(1, run.plan.steps_planned - run.model.num_timesteps)
     schedule = run.plan.learning_rate.schedule
     progress = 1 - run.model.num_timesteps / run.plan.steps_planned
     rate = f" --new-lr {schedule(progress):.6g}" if schedule is not None else ""
-    return (
-        f"go on with: python -m rl_baselines.train --load-rl-model-path {run.folder.path}@last "
-        f"--num-timesteps {left}{rate}"
-    )
+    return f"go on with: python -m rl_baselines.train --load-rl-model-path {folder}@last --num-timesteps {left}{rate}"

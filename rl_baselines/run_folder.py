@@ -151,7 +151,7 @@ class RunFolder:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace ``run.json``."""
-        _write_text(self.record, json.dumps(record, indent=1) + "\n")
+        _write_json(self.record, record)
 
     def read_record(self) -> dict[str, Any]:
         """Read ``run.json``.
@@ -165,13 +165,15 @@ class RunFolder:
         return record
 
     def save_checkpoint(self, timesteps: int, write: Callable[[Path], None], score: Mapping[str, Any]) -> Checkpoint:
-        """Save a checkpoint, or give the one already saved at this step.
+        """Save a checkpoint; one already saved at this step only gets its score.
 
         :param write: writes the files into a folder it is given
         :param score: stored in the manifest
         """
         checkpoint = Checkpoint(self.checkpoints / f"{timesteps:09d}")
         if checkpoint.is_complete():
+            if score:
+                _write_json(checkpoint.path / MANIFEST_NAME, {**checkpoint.manifest, "score": dict(score)})
             return checkpoint
         aside = self.checkpoints / f".{timesteps:09d}.tmp"
         shutil.rmtree(aside, ignore_errors=True)
@@ -179,8 +181,7 @@ class RunFolder:
         aside.mkdir()
         write(aside)
         files = {path.name: _describe_and_sync(path) for path in sorted(aside.iterdir())}
-        manifest = {"timesteps": timesteps, "score": dict(score), "files": files}
-        _write_text(aside / MANIFEST_NAME, json.dumps(manifest, indent=1) + "\n")
+        _write_json(aside / MANIFEST_NAME, {"timesteps": timesteps, "score": dict(score), "files": files})
         os.replace(aside, checkpoint.path)
         _sync_folder(self.checkpoints)
         return checkpoint
@@ -261,10 +262,11 @@ def _describe_and_sync(path: Path) -> dict[str, Any]:
     return {"size": path.stat().st_size, "sha256": hash_of(path)}
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     aside = path.with_name(f".{path.name}.tmp")
     with open(aside, "w") as file:
-        file.write(text)
+        json.dump(dict(content), file, indent=1)
+        file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(aside, path)

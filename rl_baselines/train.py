@@ -107,13 +107,11 @@ def command(argv: list[str]) -> int:
     """
     given = parse((TrainFiles, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION)
 
-    from rich.console import Console
-
-    console = Console()
     from rl_baselines.reports import end_rows, how_to_go_on
-    from rl_baselines.screen import show_table
+    from rl_baselines.screen import make_console, show_table
     from rl_baselines.training import TrainingRun
 
+    console = make_console()
     plan, merged = plan_from(given)
     run = TrainingRun(plan, options_from_flat(merged), argv)
     _show_start(console, run)

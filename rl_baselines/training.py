@@ -28,7 +28,6 @@ from rl_baselines.callbacks import (
 )
 from rl_baselines.config import RunOptions, to_flat
 from rl_baselines.config_files import write_config
-from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
 from rl_baselines.finetuning import load_model_state
 from rl_baselines.model_building import build_model, load_to_act
@@ -130,10 +129,7 @@ class TrainingRun:
 
     def _make_evaluation(self) -> PeriodicEvaluation | None:
         settings = self.config.evaluation
-        wanted = settings.eval_freq != 0
-        if not wanted and (settings.best_by == "eval" or self.config.training.stop_value is not None):
-            raise UsageError("--best-by eval and --stop-value need evaluations: leave out --eval-freq 0")
-        if not wanted:
+        if settings.eval_freq == 0:
             return None
         frequency = settings.eval_freq or max(1, self.plan.steps_planned // 20)
         env = self._evaluation_env(settings.eval_episodes)
