@@ -64,7 +64,8 @@ def _rates(plan: RunPlan) -> str:
     schedule = plan.learning_rate.schedule
     if schedule is None:
         return plan.learning_rate.reason
-    rates = preview(schedule, plan.steps_per_rollout, plan.steps_planned)
+    warm_up = plan.config.algorithm.hyperparam.get("learning_starts", 0)
+    rates = preview(schedule, plan.steps_per_rollout, plan.steps_planned, warm_up)
     points = ", ".join(f"{rate:.3g} ({'first update' if name == 'first' else name})" for name, rate in rates.items())
     return f"{points}; {schedule.decay}; by {plan.learning_rate.reason}"
 

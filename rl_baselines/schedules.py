@@ -50,14 +50,18 @@ def planned_steps(num_timesteps: int, steps_per_rollout: int | None) -> int:
     return math.ceil(num_timesteps / steps_per_rollout) * steps_per_rollout
 
 
-def preview(schedule: LearningRateSchedule, steps_per_rollout: int | None, steps_planned: int) -> dict[str, float]:
+def preview(
+    schedule: LearningRateSchedule, steps_per_rollout: int | None, steps_planned: int, warm_up: int = 0
+) -> dict[str, float]:
     """Give the rates of the first update and of those at 10, 50 and 100 % of a run.
 
     :param steps_per_rollout: None where rollouts have no fixed length: then the end is the limit of the schedule
+    :param warm_up: timesteps that must be exceeded before an off-policy algorithm makes its first update
     """
-    rates = {"first": schedule(1.0)}
+    first = warm_up if steps_per_rollout is None else warm_up // steps_per_rollout * steps_per_rollout
+    rates = {"first": schedule(progress_remaining(first, steps_planned))}
     for percent in (10, 50, 100):
         ended = steps_planned * percent // 100
         started = ended if steps_per_rollout is None else planned_steps(ended, steps_per_rollout) - steps_per_rollout
-        rates[f"{percent} %"] = schedule(progress_remaining(started, steps_planned))
+        rates[f"{percent} %"] = schedule(progress_remaining(max(first, started), steps_planned))
     return rates

@@ -113,9 +113,12 @@ class TrainingRun:
         return model
 
     def _keeps_own_entropy(self, source: Source) -> bool:
-        own = self.config.algorithm.hyperparam.get("ent_coef")
+        """Tell whether an entropy coefficient set for this run replaces the tensor that SAC and its kin learnt."""
+        own, variables = self.config.algorithm.hyperparam.get("ent_coef"), source.content.variables
+        if not {"log_ent_coef", "ent_coef_tensor"} & variables.keys():
+            return False
         if source.settings is None:
-            return str(own).startswith("auto") != ("log_ent_coef" in source.content.variables)
+            return str(own).startswith("auto") != ("log_ent_coef" in variables)
         return bool(own != source.settings["hyperparam"].get("ent_coef"))
 
     def _load_statistics(self, source: Source) -> str:
