@@ -96,6 +96,7 @@ def command(argv: list[str]) -> int:
         environment["algo"] = options.algo
 
     from rl_baselines.errors import UsageError
+    from rl_baselines.screen import standard_output_kept
     from rl_baselines.sources import resolve
     from rl_baselines.video import check_suffix
 
@@ -104,9 +105,10 @@ def command(argv: list[str]) -> int:
     for name in options.video:
         check_suffix(Path(name))
     source = resolve(options.run, Path(options.log_dir))
-    result = measure(source, environment, options)
-    if options.video:
-        film(source, environment, options)
+    with standard_output_kept(options.json):
+        result = measure(source, environment, options)
+        if options.video:
+            film(source, environment, options)
     _show(source, result, options)
     return 0
 

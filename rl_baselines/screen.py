@@ -1,5 +1,7 @@
 """What a command shows while it works: tables and a progress line, on a terminal or in a log file."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,26 @@ from rich.table import Table
 LOG_WIDTH = 130
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_BETWEEN_UPDATES = 0.2
+
+
+@contextmanager
+def standard_output_kept(wanted: bool) -> Iterator[None]:
+    """Send to standard error meanwhile what anything, C libraries included, writes to standard output.
+
+    :param wanted: otherwise nothing is changed
+    """
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def make_console() -> Console:
