@@ -91,16 +91,15 @@ def _unknown_argument(argument: str, known: list[str]) -> str:
 
 
 def _one_line(message: str) -> str:
-    """Reduce tyro's boxed message to its first paragraph."""
-    rows = [re.sub(r"^[│|]\s?|\s*[│|]$", "", row).rstrip() for row in message.splitlines()]
-    text: list[str] = []
-    for row in rows:
-        if row.startswith(("╭", "╰")):
-            continue
-        if text and (not row.strip() or row.startswith("─")):
-            break
-        text.append(row.strip())
-    line = " ".join(part for part in text if part)
+    """Reduce tyro's message to its first paragraph: in a box, or on ASCII terminals under a title of its own."""
+    paragraphs: list[list[str]] = [[]]
+    for row in (line.strip(" \t│|") for line in message.splitlines()):
+        if not row or set(row) <= {"─", "-"}:
+            paragraphs.append([])
+        elif not row.startswith(("╭", "╰")):
+            paragraphs[-1].append(row)
+    texts = [" ".join(rows) for rows in paragraphs if rows]
+    line = texts[0] if "╭" in message or len(texts) == 1 else texts[1]
     return re.sub(r"no type matching \S+ could be instantiated from \['?(.*?)'?\]\.", r"cannot read '\1'", line)
 
 

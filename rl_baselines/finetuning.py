@@ -33,9 +33,12 @@ def inherited_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, li
             f"{source} is a model of {algo}, --algo {given['algo']} cannot continue it; leave --algo out or take "
             f"another source"
         )
-    if source.settings is not None:
-        return _from_run(source.settings, given)
-    return _from_fields(source, algo, given)
+    layer, notes = _from_run(source.settings, given) if source.settings else _from_fields(source, algo, given)
+    epsilon = layer.values["hyperparam"].get("exploration_final_eps")
+    if epsilon is not None:
+        layer.values["hyperparam"]["exploration_initial_eps"] = epsilon
+        notes.append(f"exploration at random (its share starts at {epsilon:g}, where the source's ended)")
+    return layer, notes
 
 
 def _from_run(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Layer, list[str]]:

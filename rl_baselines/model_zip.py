@@ -92,7 +92,9 @@ def read_model_zip(path: Path) -> ModelZip:
 def _read_members(path: Path, archive: zipfile.ZipFile) -> ModelZip:
     names = archive.namelist()
     if "data" not in names or "policy.pth" not in names:
-        raise UsageError(f"{path} is a zip file but no Stable-Baselines3 model: it lacks 'data' or 'policy.pth'")
+        raise UsageError(
+            f"{path} is a zip file but no complete Stable-Baselines3 model: it lacks 'data' or 'policy.pth'"
+        )
     parameters = {}
     for name in names:
         if name.endswith(".pth") and name not in ("pytorch_variables.pth", "tensors.pth"):

@@ -43,6 +43,8 @@ def read_statistics(path: Path) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text())
+        if not {"observations", "returns"} <= content.keys():
+            raise ValueError("it holds no observations and returns")
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the normalization statistics {path}: {error}") from None
     return content

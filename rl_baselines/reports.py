@@ -1,5 +1,6 @@
 """The rows of the tables that a training prints at its start and end."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 from gymnasium import spaces
 
 from rl_baselines.algorithms import find_algorithm
+from rl_baselines.config import RunOptions
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
-from rl_baselines.schedules import preview
+from rl_baselines.schedules import preview, progress_remaining
 from rl_baselines.screen import short
 from rl_baselines.training import Outcome, TrainingRun
 
@@ -130,9 +132,14 @@ def how_to_go_on(run: TrainingRun, outcome: Outcome) -> str:
     """Give the command that uses the result, or that goes on after a stop."""
     folder = short(run.folder.path)
     if not outcome.by_signal:
-        return f"watch it: python -m rl_baselines.enjoy {folder} --video {short(run.folder.videos / 'best.mp4')}"
-    left = max(1, run.plan.steps_planned - run.model.num_timesteps)
+        video = short(run.folder.videos / "best.mp4")
+        return "watch it: " + shlex.join(["python", "-m", "rl_baselines.enjoy", folder, "--video", video])
+    words = ["python", "-m", "rl_baselines.train", "--load-rl-model-path", f"{folder}@last"]
+    words += ["--num-timesteps", str(run.plan.steps_planned - run.model.num_timesteps)]
     schedule = run.plan.learning_rate.schedule
-    progress = 1 - run.model.num_timesteps / run.plan.steps_planned
-    rate = f" --new-lr {schedule(progress):.6g}" if schedule is not None else ""
-    return f"go on with: python -m rl_baselines.train --load-rl-model-path {folder}@last --num-timesteps {left}{rate}"
+    if schedule is not None:
+        progress = progress_remaining(run.model.num_timesteps, run.plan.steps_planned)
+        words += ["--new-lr", f"{schedule(progress):.6g}"]
+    if run.options.log_dir != RunOptions.log_dir:
+        words += ["--log-dir", run.options.log_dir]
+    return "go on with: " + shlex.join(words)

@@ -129,6 +129,9 @@ def _without_shortcuts(layer: Layer) -> dict[str, Any]:
                 f"{layer.name}: --srl-model {key} and --env-kwargs observation:{observation} disagree; give one of them"
             )
         values["srl_model"] = key or observation
+    row = STATE_REPRESENTATIONS.get(values.get("srl_model") or "")
+    if row is not None:  # what the key stands for goes with the key, when a higher layer gives another one
+        kwargs = {name: value for name, value in kwargs.items() if (name, value) not in row.env_kwargs.items()}
     if kwargs or "env_kwargs" in values:
         values["env_kwargs"] = kwargs
     return values
@@ -151,7 +154,9 @@ def plan_run(layers: Sequence[Layer], source: Source | None, notes: Sequence[str
     rollout = steps_per_rollout(config.algorithm.hyperparam, config.vector.n_envs or 1)
     learning_rate = _plan_learning_rate(config, source, layers)
     if source is not None and learning_rate.schedule is not None:
-        config = changed(config, new_lr=learning_rate.schedule.initial, load_rl_model_path=source.path)
+        initial = learning_rate.schedule.initial
+        hyperparam = {**config.algorithm.hyperparam, "learning_rate": initial}
+        config = changed(config, new_lr=initial, hyperparam=hyperparam, load_rl_model_path=source.path)
     steps = planned_steps(config.training.num_timesteps, rollout)
     return RunPlan(config, source, learning_rate, rollout, steps, observation_space, action_space, tuple(notes))
 

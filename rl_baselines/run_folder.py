@@ -84,6 +84,7 @@ class RunFolder:
         self.plots = self.path / "plots"
         self.checkpoints = self.path / "checkpoints"
         self._lock: IO[str] | None = None
+        self._new_levels: list[Path] = []
 
     @classmethod
     def create(cls, log_dir: Path, levels: tuple[str, str, str], now: datetime.datetime) -> "RunFolder":
@@ -95,6 +96,7 @@ class RunFolder:
         parent = log_dir.joinpath(*(level.replace("/", "-") for level in levels))
         name = now.strftime(_TIME_FORMAT)
         try:
+            new_levels = [level for level in (parent, *parent.parents) if not level.exists()]
             parent.mkdir(parents=True, exist_ok=True)
             for suffix in range(1, 1000):
                 folder = cls(parent / (name if suffix == 1 else f"{name}_{suffix}"))
@@ -106,6 +108,7 @@ class RunFolder:
             for path in (folder.checkpoints, folder.monitor, folder.tensorboard, folder.plots):
                 path.mkdir()
             folder.lock()
+            folder._new_levels = new_levels
         except OSError as error:
             raise UsageError(f"cannot write under --log-dir {log_dir}: {error.strerror or error}") from None
         return folder
@@ -140,10 +143,10 @@ class RunFolder:
             self._lock = None
 
     def discard(self) -> None:
-        """Delete a folder that came to nothing, and the levels above it that are empty now."""
+        """Delete a folder that came to nothing, and the levels above it that it brought."""
         self.unlock()
         shutil.rmtree(self.path)
-        for level in self.path.parents[:4]:
+        for level in self._new_levels:
             try:
                 level.rmdir()
             except OSError:

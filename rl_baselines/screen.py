@@ -92,7 +92,8 @@ class TrainingProgress:
 
     def __enter__(self) -> "TrainingProgress":
         if self.console.is_terminal:
-            columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
+            status, left = TextColumn("{task.fields[status]}"), TextColumn("left")
+            columns = (BarColumn(), TaskProgressColumn(), status, TimeRemainingColumn(), left)
             self._bar = Progress(*columns, console=self.console, speed_estimate_period=60)
             self._bar.start()
             self._task = self._bar.add_task("", total=self.total, status="")

@@ -138,7 +138,9 @@ def _from_run(run: RunFolder, selector: str) -> Source:
     else:
         raise UsageError(f"unknown selection @{selector}: expected @best, @last or @step:N")
     if found is None:
-        there = ", ".join(str(c.timesteps) for c in run.all_checkpoints()) or "none"
+        there = ", ".join(str(c.timesteps) for c in run.all_checkpoints())
+        if not there:
+            raise UsageError(f"{run.path} has no complete checkpoint yet")
         raise UsageError(f"{run.path} has no checkpoint {selector!r}; complete checkpoints at steps: {there}")
     return Source(found.model, selector or "best", run)
 
@@ -156,8 +158,11 @@ def _from_folder(path: Path) -> Source:
 
 def _from_file(path: Path) -> Source:
     if not zipfile.is_zipfile(path):
-        near = next((entry for entry in (path.with_suffix(".zip"), path.parent / MODEL_NAME) if entry.is_file()), None)
-        hint = f"; take {near}" if near and near != path else "; give a model zip, a checkpoint or a run folder"
+        candidates = (path.with_suffix(".zip"), path.parent / MODEL_NAME)
+        near = next((entry for entry in candidates if entry.is_file() and entry != path), None)
+        if near is None and is_run_folder(path.parent):
+            near = path.parent
+        hint = f"; take {near}" if near else "; give a model zip, a checkpoint or a run folder"
         raise UsageError(f"{path} is not a complete zip file, so no Stable-Baselines3 model{hint}")
     real = path.resolve()
     run = real.parent.parent.parent
@@ -185,7 +190,8 @@ def identify_algorithm(fields: Mapping[str, Any]) -> str | None:
             return part
     if ".td3." in module:
         options = fields.get("policy_kwargs")
-        return "ddpg" if isinstance(options, dict) and options.get("n_critics") == 1 else "td3"
+        has_one_critic = isinstance(options, dict) and options.get("n_critics") == 1
+        return "ddpg" if has_one_critic and fields.get("policy_delay") == 1 else "td3"
     if ".recurrent." in module:
         return "ppo_lstm"
     if ".maskable." in module:

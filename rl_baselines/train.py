@@ -118,7 +118,7 @@ def command(argv: list[str]) -> int:
     outcome = _carry_out(console, run)
     curve = _draw(run)
     show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, curve))
-    console.print(how_to_go_on(run, outcome), soft_wrap=True)
+    console.print(how_to_go_on(run, outcome), soft_wrap=True, markup=False)
     return EXIT_STOPPED if outcome.by_signal else 0
 
 

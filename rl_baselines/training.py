@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -77,17 +78,17 @@ class TrainingRun:
         now = datetime.datetime.now()
         self.folder = RunFolder.create(Path(options.log_dir), levels, now)
         self.loaded: list[tuple[str, str]] = []
-        try:
+        with ExitStack() as undo:
+            undo.callback(self.folder.discard)
             self.env = self._make_env()
+            undo.callback(self.env.close)
             self.model = self._make_model()
-        except BaseException:
-            self.folder.discard()
-            raise
-        self.record = self._first_record(now, argv)
-        self.writer = CheckpointWriter(self.model, self.folder, self._origin(), self._initial_rate)
-        self.best = BestModel(self.writer, self.config.evaluation.best_by)
-        self.evaluation = self._make_evaluation()
-        self._write_first_files()
+            self.record = self._first_record(now, argv)
+            self.writer = CheckpointWriter(self.model, self.folder, self._origin(), self._initial_rate)
+            self.best = BestModel(self.writer, self.config.evaluation.best_by)
+            self.evaluation = self._make_evaluation()
+            self._write_first_files()
+            undo.pop_all()
 
     def _seed(self, purpose: str, *keys: int) -> int:
         """Derive a seed; a child's differ from its parent's, so that it does not replay the same episodes."""
@@ -117,9 +118,8 @@ class TrainingRun:
         own, variables = self.config.algorithm.hyperparam.get("ent_coef"), source.content.variables
         if not {"log_ent_coef", "ent_coef_tensor"} & variables.keys():
             return False
-        if source.settings is None:
-            return str(own).startswith("auto") != ("log_ent_coef" in variables)
-        return bool(own != source.settings["hyperparam"].get("ent_coef"))
+        theirs = source.content.fields if source.settings is None else source.settings["hyperparam"]
+        return bool(own != theirs.get("ent_coef"))
 
     def _load_statistics(self, source: Source) -> str:
         has_own = isinstance(self.env, VecNormalize)
@@ -237,8 +237,10 @@ class TrainingRun:
             self.model.learn(self.plan.steps_planned)
             at_boundary()
         except StopTraining as stop:
-            outcome.status = "stopped" if stop.by_signal else "finished"
-            outcome.reason, outcome.by_signal = str(stop), stop.by_signal
+            if not stop.by_signal:
+                outcome.reason = str(stop)
+            elif self.model.num_timesteps < self.plan.steps_planned:  # else it came when all was done
+                outcome.status, outcome.reason, outcome.by_signal = "stopped", str(stop), True
         self._finish(outcome)
         outcome.seconds = time.monotonic() - began
 
@@ -258,7 +260,7 @@ class TrainingRun:
         self.record |= {
             "status": outcome.status,
             "reason": outcome.reason,
-            "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "ended": datetime.datetime.now().astimezone().isoformat(timespec="microseconds"),
             "seconds": round(outcome.seconds, 3),
             "timesteps": self.model.num_timesteps,
             "episodes": self.model.n_episodes,  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def test_settings_are_read_from_the_plain_fields_of_a_stock_zip(tmp_path: Path) 
 def test_what_was_pickled_is_named_as_not_read(tmp_path: Path) -> None:
     build("dqn").save(tmp_path / "stock.zip")
     notes = inherited_layer(Source(tmp_path / "stock.zip"), {"env": "CartPole-v1"})[1]
-    assert notes[-1] == "hyperparameters that the zip does not hold as plain values: train_freq"
+    assert "hyperparameters that the zip does not hold as plain values: train_freq" in notes
 
 
 def test_an_optimiser_other_than_the_default_is_understood(tmp_path: Path) -> None:
@@ -207,7 +207,9 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
 def test_a_zip_of_something_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         archive.writestr("a.txt", "hello")
-    with pytest.raises(UsageError, match=r"photos.zip is a zip file but no Stable-Baselines3 model: it lacks 'data'"):
+    with pytest.raises(
+        UsageError, match=r"photos.zip is a zip .* no complete Stable-Baselines3 model: it lacks 'data'"
+    ):
         read_model_zip(tmp_path / "photos.zip")
 
 

@@ -1,6 +1,8 @@
 """Small environments of the tests, registered when this module is imported: ``--gym-packages toy_envs``."""
 
+import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -95,6 +97,30 @@ class GoalWalk(Walk):
         return {"observation": super().observe(), "achieved_goal": position, "desired_goal": goal}
 
 
+class LoggedWalk(Walk):
+    """Notes every start and every action with the observation before it in the file TOY_LOG."""
+
+    def __init__(self, continuous: bool = True) -> None:
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32) if continuous else spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(seed=seed)
+        self.note(start=self.position)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.note(observation=self.observe().tolist(), action=np.asarray(action).tolist())
+        return super().step(action)
+
+    def shift(self, action: Any) -> float:
+        return float(np.sum(action))
+
+    def note(self, **entry: Any) -> None:
+        if "TOY_LOG" in os.environ:
+            with open(os.environ["TOY_LOG"], "a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
 class Trend(Walk):
     """The k-th episode of each environment pays k times `slope`, whatever is done."""
 
@@ -109,6 +135,29 @@ class Trend(Walk):
         return self.slope * self.n_episodes / EPISODE_STEPS
 
 
+class FailingWalk(Walk):
+    """Breaks at its 31st step."""
+
+    n_all_steps = 0
+
+    def reward(self) -> float:
+        self.n_all_steps += 1
+        if self.n_all_steps > 30:
+            raise RuntimeError("the robot fell over")
+        return super().reward()
+
+
+class InterruptedWalk(Walk):
+    """Presses Ctrl-C while it is made for the second time: the first is the look at its spaces."""
+
+    n_made = 0
+
+    def __init__(self) -> None:
+        InterruptedWalk.n_made += 1
+        if InterruptedWalk.n_made == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 class SlowWalk(Walk):
     """Every step takes TOY_STEP_S seconds, so that a training can be interrupted at leisure."""
 
@@ -117,5 +166,15 @@ class SlowWalk(Walk):
         return super().step(action)
 
 
-for env_class in (Walk, MaskedWalk, DictionaryWalk, GoalWalk, Trend, SlowWalk):
+for env_class in (
+    Walk,
+    MaskedWalk,
+    DictionaryWalk,
+    GoalWalk,
+    LoggedWalk,
+    Trend,
+    FailingWalk,
+    InterruptedWalk,
+    SlowWalk,
+):
     gym.register(f"{env_class.__name__}-v0", entry_point=env_class)
