@@ -170,8 +170,7 @@ def demonstrate(options: DemonstrationOptions, commands: Commands) -> Demonstrat
 
     :raises CommandError: when a command ends with an error
     """
-    from rl_baselines.run_folder import newest_run
-    from rl_baselines.screen import short
+    from rl_baselines.run_folder import newest_run, short
 
     log_dir = Path(options.log_dir)
     common = ["--seed", str(options.seed), "--log-dir", options.log_dir]
@@ -227,7 +226,8 @@ def _scores(result: Demonstration) -> tuple[Score, Score, Score]:
 
 def _show(result: Demonstration, picture: Path) -> None:
     """Print what came out, how long each part took, and where film and curves lie."""
-    from rl_baselines.screen import make_console, short, show_table
+    from rl_baselines.run_folder import short
+    from rl_baselines.screen import make_console, show_table
 
     parent, zero_shot, child = map(str, _scores(result))
     rows = (

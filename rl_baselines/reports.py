@@ -11,8 +11,8 @@ from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import RunOptions
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
+from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview, progress_remaining
-from rl_baselines.screen import short
 from rl_baselines.training import Outcome, TrainingRun
 
 Row = tuple[str, str]

@@ -230,6 +230,11 @@ class RunFolder:
                 shutil.rmtree(checkpoint.path)
 
 
+def short(path: Path) -> str:
+    """Write a path relative to the current folder where it lies in it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def is_run_folder(path: Path) -> bool:
     """Tell whether a folder is that of a run."""
     return (path / "run.json").is_file()

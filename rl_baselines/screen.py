@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,11 +41,6 @@ def make_console() -> Console:
     """Give the console of a command: as wide as the terminal, and wide enough for paths in a log file."""
     console = Console()
     return console if console.is_terminal else Console(width=LOG_WIDTH)
-
-
-def short(path: Path) -> str:
-    """Write a path relative to the current folder where it lies in it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def show_table(console: Console, title: str, rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:

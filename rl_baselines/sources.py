@@ -14,7 +14,16 @@ from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
 from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
 from rl_baselines.normalization import JSON_NAME, read_statistics
-from rl_baselines.run_folder import MANIFEST_NAME, MODEL_NAME, Checkpoint, RunFolder, hash_of, is_run_folder, newest_run
+from rl_baselines.run_folder import (
+    MANIFEST_NAME,
+    MODEL_NAME,
+    Checkpoint,
+    RunFolder,
+    hash_of,
+    is_run_folder,
+    newest_run,
+    short,
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,8 @@ class Source:
     run: RunFolder | None = None
 
     def __str__(self) -> str:
-        if self.run is None:
-            return str(self.model)
-        return f"{self.model.parent} ({self.selection})"
+        shown = short(Path(self.path))
+        return f"{shown} ({self.selection})" if self.run is not None else shown
 
     @property
     def path(self) -> str:

@@ -83,11 +83,12 @@ def _carry_out(console: "Console", run: "TrainingRun") -> "Outcome":
     outcome = Outcome()
 
     def announce(what: str) -> None:
-        console.print(f"{what} ...")
+        console.print(what)
 
-    stopper = SignalStop(lambda name: console.print(f"{name}: stopping after this update; once more stops at once"))
-    with stopper, TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
-        train(run, [progress, stopper], outcome, announce)
+    with SignalStop(lambda name: announce(f"{name}: stopping after this update; once more stops at once")) as stopper:
+        _show_start(console, run)
+        with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
+            train(run, [progress, stopper], outcome, announce)
     return outcome
 
 
@@ -114,7 +115,6 @@ def command(argv: list[str]) -> int:
     console = make_console()
     plan, merged = plan_from(given)
     run = TrainingRun(plan, options_from_flat(merged), argv)
-    _show_start(console, run)
     outcome = _carry_out(console, run)
     curve = _draw(run)
     show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, curve))

@@ -297,11 +297,11 @@ def train(
     compares = run.plan.source is not None and n_episodes > 0
     try:
         if compares:
-            announce(f"evaluating the loaded policy, {n_episodes} episodes")
+            announce(f"evaluating the loaded policy, {n_episodes} episodes ...")
             outcome.comparisons["before"] = run.compare(n_episodes)
         run.learn(actions, outcome)
         if compares and not outcome.by_signal:
-            announce(f"evaluating the last and the best model, {n_episodes} episodes each")
+            announce(f"evaluating the last and the best model, {n_episodes} episodes each ...")
             outcome.comparisons["after (last)"] = run.compare(n_episodes)
             best = run.compare_best(n_episodes)
             outcome.comparisons |= {} if best is None else {"after (best)": best}
