@@ -1,5 +1,6 @@
 """What ``--load-rl-model-path`` and the commands that take a RUN can name, and what it resolves to."""
 
+import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -19,7 +20,6 @@ from rl_baselines.run_folder import (
     MODEL_NAME,
     Checkpoint,
     RunFolder,
-    hash_of,
     is_run_folder,
     newest_run,
     short,
@@ -63,11 +63,18 @@ class Source:
         return None
 
     @cached_property
+    def run_id(self) -> str | None:
+        """The run it was trained in; None for a zip that is not ours."""
+        known = self.run.read_record().get("id") if self.run is not None else self.content.origin.get("run")
+        return None if known is None else str(known)
+
+    @cached_property
     def identity(self) -> str:
-        """A name that stays the same wherever the model is copied: its run's, else the hash of the file."""
-        if self.run is not None:
-            return str(self.run.read_record()["id"])
-        return str(self.content.origin.get("run") or hash_of(self.model))
+        """A name for its weights: the same wherever they are copied and whenever a run arrives at them again."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.content.parameters["policy"].items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def statistics(self) -> dict[str, Any] | None:

@@ -316,7 +316,7 @@ def _describe_parent(source: Source | None) -> dict[str, Any] | None:
     if source is None:
         return None
     return {
-        "run": source.identity,
+        "run": source.run_id,
         "path": source.path,
         "selection": source.selection,
         "sha256": hash_of(source.model),

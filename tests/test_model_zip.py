@@ -228,3 +228,11 @@ def test_a_model_without_parameters_cannot_be_continued(tmp_path: Path) -> None:
     write_model_zip(agent, tmp_path / "random.zip", {}, 0.0)
     with pytest.raises(UsageError, match=r"random.zip has no parameters: there is nothing to load$"):
         load_tensors(agent, read_model_zip(tmp_path / "random.zip"))
+
+
+def test_equal_weights_have_one_identity_wherever_and_whenever_they_were_saved(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_model_zip(build("ppo", seed=seed), tmp_path / f"{name}.zip", {"run": name}, 1e-3)
+    first, again, other = (Source(tmp_path / f"{name}.zip") for name in "abc")
+    assert first.identity == again.identity != other.identity
+    assert [source.run_id for source in (first, again, other)] == ["a", "b", "c"]
