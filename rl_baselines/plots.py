@@ -213,7 +213,7 @@ class _Run:
             value, low, high = (None if score is None else score.get(column) for column in columns)
             if value is None:
                 continue
-            error = None if low is None or high is None else [[value - low], [high - value]]
+            error = None if low is None or high is None else [[max(0.0, value - low)], [max(0.0, high - value)]]
             axes.errorbar(timesteps, value, error, fmt="D", color=colour, markeredgecolor="black", capsize=3, zorder=5)
             axes.annotate(
                 f"{name} {form.format(value)}",
