@@ -26,6 +26,8 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     :param options: how
     :param cameras: the first for pictures, all of them with ``multi_view``
     :param render_fps: pictures of ``render`` per second of a film
+    :ivar draws_observations: whether pictures that are observed are drawn; they are black otherwise, which is enough
+        while an episode is repeated only to come back to where it was
     """
 
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 60}
@@ -39,6 +41,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         self._robot = robot
         self._task = task
         self._cameras = cameras if options.multi_view else cameras[:1]
+        self.draws_observations = True
         self._reads_pixels = options.observation == "raw_pixels"
         self._reads_target = options.observation in ("ground_truth", "joints_position")
         self._reads_joints = options.observation in ("joints", "joints_position")
@@ -164,6 +167,8 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     def _observe(self) -> np.ndarray:
         """Give a new array with the chosen observation of the present state."""
         if self._reads_pixels:
+            if not self.draws_observations:
+                return np.zeros(self.observation_space.shape or (), np.uint8)
             return self._picture(self._cameras, self.options.image_size)
         values: list[float] = []
         if self._reads_target:

@@ -8,6 +8,7 @@ from rl_baselines.errors import unknown
 
 VERBS = {
     "train": "train a policy, or fine-tune one",
+    "verify": "train from one checkpoint to the next once more and compare to the last bit",
     "enjoy": "watch a trained policy, film it, measure it",
     "demonstration": "train a Kuka arm, fine-tune it and check that both worked",
 }

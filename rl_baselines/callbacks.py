@@ -1,12 +1,13 @@
-"""What happens between updates: evaluations, best models, checkpoints, stops.
+"""What happens between updates: evaluations, best models, stops.
 
-Each class here has one method, `at_boundary`, called before every rollout and once after the last update.
+What acts has a method `at_boundary`, called before every rollout and once after the last update. What must survive a
+restart is given by `state` and taken by `restore`.
 """
 
 import csv
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -14,27 +15,22 @@ from typing import Any, Protocol
 
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv
 
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
-from rl_baselines.model_zip import write_model_zip
-from rl_baselines.normalization import write_statistics
-from rl_baselines.run_folder import MODEL_NAME, Checkpoint, RunFolder
-
-MILESTONES = (0.1, 0.5, 1.0)
-MAX_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+from rl_baselines.literals import parse_duration
 
 
 class StopTraining(Exception):  # noqa: N818 - no error, like StopIteration
     """Raised at a boundary to end the training there.
 
     :param reason: in words
-    :param by_signal: whether the user or system asked for it
+    :param can_go_on: whether it came from outside, by a signal or for lack of time, and the run is to be resumed
     """
 
-    def __init__(self, reason: str, by_signal: bool = False) -> None:
+    def __init__(self, reason: str, can_go_on: bool = False) -> None:
         super().__init__(reason)
-        self.by_signal = by_signal
+        self.can_go_on = can_go_on
 
 
 class BoundaryAction(Protocol):
@@ -44,57 +40,33 @@ class BoundaryAction(Protocol):
         """Act; raise `StopTraining` to end the training."""
 
 
-class CheckpointWriter:
-    """Saves the model with its statistics into the run's folder.
-
-    :param model: what is trained
-    :param folder: of the run
-    :param origin: facts stored inside the model zip
-    :param learning_rate: initial rate of the run
-    """
-
-    def __init__(self, model: BaseAlgorithm, folder: RunFolder, origin: dict[str, Any], learning_rate: float) -> None:
-        self.model, self.folder, self.origin, self.learning_rate = model, folder, origin, learning_rate
-        self.seconds = 0.0
-
-    def save(self, **score: Any) -> Checkpoint:
-        """Save a checkpoint of now and let ``last`` name it."""
-        began = time.perf_counter()
-        checkpoint = self.folder.save_checkpoint(self.model.num_timesteps, self._write, score)
-        self.folder.point("last", checkpoint)
-        self.seconds += time.perf_counter() - began
-        return checkpoint
-
-    def _write(self, folder: Path) -> None:
-        write_model_zip(self.model, folder / MODEL_NAME, self.origin, self.learning_rate)
-        statistics = self.model.get_vec_normalize_env()
-        if isinstance(statistics, VecNormalize):
-            write_statistics(statistics, folder)
-
-
 @dataclass
 class BestModel:
-    """The best score so far and the checkpoint that has it.
+    """The best score so far and where it was reached.
 
-    :param writer: saves it
+    :param model: what is trained
     :param rule: ``train`` or ``eval``
+    :ivar is_new: whether the model as it is now has the best score and is still to be saved
     """
 
-    writer: CheckpointWriter
+    model: BaseAlgorithm
     rule: str
     score: float = float("-inf")
     timesteps: int | None = None
+    is_new: bool = False
 
-    def offer(self, score: float) -> bool:
-        """Save the model as the best if its score is strictly better.
+    def offer(self, score: float) -> None:
+        """Let the model as it is now be the best if its score is strictly better."""
+        if score > self.score:
+            self.score, self.timesteps, self.is_new = score, self.model.num_timesteps, True
 
-        :return: whether it was
-        """
-        if not score > self.score:
-            return False
-        self.score, self.timesteps = score, self.writer.model.num_timesteps
-        self.writer.folder.point("best", self.writer.save(best_by=self.rule, mean_reward=score))
-        return True
+    def state(self) -> dict[str, Any]:
+        """Give what resuming needs."""
+        return {"score": self.score, "timesteps": self.timesteps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.score, self.timesteps, self.is_new = state["score"], state["timesteps"], False
 
 
 class BestByTraining:
@@ -105,7 +77,7 @@ class BestByTraining:
 
     def __init__(self, best: BestModel, min_episodes: int) -> None:
         self.best, self.min_episodes = best, max(1, min_episodes)
-        self.model = best.writer.model
+        self.model = best.model
         self._seen = 0
 
     def at_boundary(self) -> None:
@@ -114,6 +86,14 @@ class BestByTraining:
         if episodes > self._seen and episodes >= self.min_episodes and self.model.ep_info_buffer:
             self.best.offer(float(np.mean([info["r"] for info in self.model.ep_info_buffer])))
         self._seen = episodes
+
+    def state(self) -> dict[str, Any]:
+        """Give what resuming needs."""
+        return {"seen": self._seen}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._seen = state["seen"]
 
 
 class PeriodicEvaluation:
@@ -154,6 +134,16 @@ class PeriodicEvaluation:
         if self.stop_value is not None and result.mean_reward >= self.stop_value:
             raise StopTraining(f"the evaluation's mean reward {result.mean_reward:.3g} reached {self.stop_value:g}")
 
+    def state(self) -> dict[str, Any]:
+        """Give what resuming needs."""
+        last = None if self.last_result is None else self.last_result.to_state()
+        return {"last_timesteps": self._last_timesteps, "last_result": last}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._last_timesteps, last = state["last_timesteps"], state["last_result"]
+        self.last_result = None if last is None else EvaluationResult.from_state(last)
+
     def _record(self, result: EvaluationResult) -> None:
         row = {"timesteps": self.model.num_timesteps, **result.summary()}
         is_new = not self.file.exists()
@@ -165,34 +155,6 @@ class PeriodicEvaluation:
         for name in ("mean_reward", "mean_length", "success_rate"):
             if row[name] is not None:
                 self.model.logger.record(f"eval/{name}", row[name])
-
-
-class Checkpointing:
-    """Saves checkpoints at an interval and at the milestones, and deletes those that are no longer needed.
-
-    :param interval: timesteps between two; None for a twentieth of the run, and at most a minute
-    :param steps_planned: length of the run
-    :param keep: how many of the newest stay; 0 keeps all
-    """
-
-    def __init__(self, writer: CheckpointWriter, interval: int | None, steps_planned: int, keep: int) -> None:
-        self.writer, self.keep = writer, keep
-        self.interval = interval or max(1, steps_planned // 20)
-        self.max_seconds = MAX_SECONDS_BETWEEN_CHECKPOINTS if interval is None else float("inf")
-        self._milestones = [int(steps_planned * share) for share in MILESTONES]
-        self._saved_milestones: set[int] = set()
-        self._last_timesteps, self._last_time = 0, time.monotonic()
-
-    def at_boundary(self) -> None:
-        """Save when it is time."""
-        now, timesteps = time.monotonic(), self.writer.model.num_timesteps
-        passed = [step for step in self._milestones if self._last_timesteps < step <= timesteps]
-        due = timesteps // self.interval > self._last_timesteps // self.interval
-        if passed or due or (now - self._last_time > self.max_seconds and timesteps > self._last_timesteps):
-            self.writer.save()
-            self._saved_milestones |= {timesteps} if passed else set()
-            self._last_timesteps, self._last_time = timesteps, now
-            self.writer.folder.prune(self.keep, frozenset(self._saved_milestones))
 
 
 class SignalStop:
@@ -224,4 +186,22 @@ class SignalStop:
     def at_boundary(self) -> None:
         """Stop if a signal has come."""
         if self.received is not None:
-            raise StopTraining(f"stopped by {signal.Signals(self.received).name}", by_signal=True)
+            raise StopTraining(f"stopped by {signal.Signals(self.received).name}", can_go_on=True)
+
+
+class TimeBudget:
+    """Stops the training when its time is over.
+
+    :param text: the time, such as ``5h50m``
+    :param began: when it began to run, by `time.monotonic`
+    :raises UsageError: when it is no such time
+    """
+
+    def __init__(self, text: str, began: float) -> None:
+        self._text = text
+        self._end = began + parse_duration(text, "--stop-after")
+
+    def at_boundary(self) -> None:
+        """Stop if the time is over."""
+        if time.monotonic() >= self._end:
+            raise StopTraining(f"stopped after {self._text}", can_go_on=True)

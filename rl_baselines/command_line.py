@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from rl_baselines.config import default_of, flag_of, settings_of
-from rl_baselines.errors import UsageError
+from rl_baselines.errors import StorageError, UsageError
 from rl_baselines.literals import parse_pairs
 
 
@@ -22,13 +22,17 @@ def run_command(command: Callable[[list[str]], int], argv: Sequence[str] | None 
     """Run a command's body and turn the user's mistakes into one line and exit code 2.
 
     :param command: takes the arguments and gives the exit code
-    :return: the exit code: the command's own, 2 for a usage error, 130 when interrupted before there was work to save
+    :return: the exit code: the command's own, 1 when a file could not be written, 2 for a usage error, 130 when
+        interrupted before there was work to save
     """
     try:
         return command(list(sys.argv[1:] if argv is None else argv))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_type_hints
 
 from rl_baselines.algorithms import ALGORITHMS
 from rl_baselines.errors import UsageError, unknown
-from rl_baselines.literals import coerce
+from rl_baselines.literals import coerce, parse_duration
 
 
 def setting(default: Any, text: str, flags: tuple[str, ...] = (), metavar: str = "", positional: bool = False) -> Any:
@@ -142,7 +142,28 @@ class RunOptions:
         None, "Timesteps between checkpoints. Default: a twentieth of the run, and at most a minute."
     )
     keep_checkpoints: int = setting(3, "Checkpoints kept beside the best, the last and the milestones; 0: all.")
+    save_replay_buffer: Literal["all", "none"] = setting(
+        "all", "Whether checkpoints hold the replay buffer; without it a run cannot be resumed exactly."
+    )
+    stop_after: str | None = setting(
+        None, "Save and stop after this time, to be resumed: 90s, 30m, 5h50m, 2d.", metavar="TIME"
+    )
     episode_window: int = setting(40, "Episodes in the moving average of the learning curve.")
+
+
+@dataclass(frozen=True)
+class ResumeOptions:
+    """Resuming"""
+
+    resume: str | None = setting(
+        None,
+        "Go on with this run, in its folder, exactly as if it had never stopped: a run folder, RUN@step:N, or latest. "
+        "Only --num-timesteps and the records can be changed.",
+        metavar="RUN",
+    )
+    auto_resume: bool = setting(
+        False, "Go on with the run that this same command line has begun, if there is one; else begin it."
+    )
 
 
 @dataclass(frozen=True)
@@ -254,6 +275,8 @@ def options_from_flat(values: Mapping[str, Any]) -> RunOptions:
     options: RunOptions = _build(RunOptions, values)
     if options.save_interval is not None and options.save_interval < 1:
         raise UsageError(f"--save-interval must be at least 1, got {options.save_interval}")
+    if options.stop_after is not None:
+        parse_duration(options.stop_after, flag_of("stop_after"))
     if options.keep_checkpoints < 0 or options.episode_window < 1:
         raise UsageError("--keep-checkpoints must not be negative, and --episode-window at least 1")
     return options

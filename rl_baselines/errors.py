@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""Exceptions whose message is all that the user needs: commands print it as one line."""
 
 from collections.abc import Iterable
 
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 class UsageError(ValueError):
     """Something that was asked for cannot be done; the message is one line saying what was expected, what came and
     what to do. Commands print it and exit with code 2."""
+
+
+class StorageError(Exception):
+    """A file of a run cannot be written, so that training cannot go on. Commands print it and exit with code 1."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> UsageError:

@@ -1,9 +1,9 @@
 """Evaluation with common start seeds: one episode per seed, and what its results say with which certainty."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from inspect import signature
 from typing import Any
 
@@ -100,6 +100,15 @@ class EvaluationResult:
         test = scipy.stats.binomtest(int(self.successes.sum()), self.n_episodes)
         interval = test.proportion_ci(confidence, method="wilson")
         return float(interval.low), float(interval.high)
+
+    def to_state(self) -> dict[str, Any]:
+        """Give all of it as lists and arrays, for `from_state`."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "EvaluationResult":
+        """Take what `to_state` gave."""
+        return cls(**{**state, "start_seeds": tuple(state["start_seeds"])})
 
     def summary(self) -> dict[str, float | int | None]:
         """The figures for records and reports, ready for JSON; None where there is none."""

@@ -10,6 +10,7 @@ import yaml
 
 from rl_baselines.errors import UsageError, unknown
 
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -48,6 +49,19 @@ def parse_pairs(texts: Iterable[str], what: str) -> dict[str, Any]:
             raise UsageError(f"{what} expects name:value, got {text!r}; for instance {what} {name or 'name'}:1")
         pairs[name] = parse_literal(value)
     return pairs
+
+
+def parse_duration(text: str, what: str) -> float:
+    """Read a time such as ``90s``, ``5h50m`` or ``2d`` in seconds.
+
+    :param what: what it is for, named in the error
+    :raises UsageError: when it is no such time, or none at all
+    """
+    match = _DURATION.fullmatch(text)
+    parts = [int(part) for part in match.groups(default="0")] if match else []
+    if not any(parts):
+        raise UsageError(f"{what} expects a time such as 90s, 30m, 5h50m or 2d, got {text!r}")
+    return float(sum(part * seconds for part, seconds in zip(parts, (86400, 3600, 60, 1), strict=True)))
 
 
 def coerce(value: Any, hint: Any, what: str) -> Any:

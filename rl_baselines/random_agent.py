@@ -66,9 +66,11 @@ class RandomAgent(BaseAlgorithm):
         self.set_random_seed(self.seed)
         self.policy = self.policy_class(self.observation_space, self.action_space)
 
-    def learn(self, total_timesteps: int, callback: Any = None, **_: Any) -> "RandomAgent":  # type: ignore[override]
-        """Act for `total_timesteps`."""
-        total_timesteps, callback = self._setup_learn(total_timesteps, callback)
+    def learn(  # type: ignore[override]
+        self, total_timesteps: int, callback: Any = None, reset_num_timesteps: bool = True, **_: Any
+    ) -> "RandomAgent":
+        """Act for `total_timesteps`, or for as many more."""
+        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps)
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total_timesteps and self.collect_rollouts(callback):
             self.dump_logs()

@@ -8,11 +8,10 @@ from typing import Any
 from gymnasium import spaces
 
 from rl_baselines.algorithms import find_algorithm
-from rl_baselines.config import RunOptions
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
-from rl_baselines.schedules import preview, progress_remaining
+from rl_baselines.schedules import preview
 from rl_baselines.training import Outcome, TrainingRun
 
 Row = tuple[str, str]
@@ -35,6 +34,8 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
     yield "timesteps", _timesteps(plan)
     yield "best model by", _best_rule(run)
     yield "seed, device", f"{config.training.seed}, {run.model.device} ({algorithm.torch_threads} torch threads)"
+    if run.resumption is not None and run.record["parent"] is not None:
+        yield "parent", f"{run.record['parent']['path']}, after {run.record['parent']['timesteps']:,} steps"
     if plan.source is not None:
         yield "parent", f"{plan.source}, after {plan.source.timesteps:,} steps"
         yield from ((f"  {part}", words) for part, words in run.loaded)
@@ -131,15 +132,7 @@ def describe(result: EvaluationResult) -> str:
 def how_to_go_on(run: TrainingRun, outcome: Outcome) -> str:
     """Give the command that uses the result, or that goes on after a stop."""
     folder = short(run.folder.path)
-    if not outcome.by_signal:
+    if not outcome.can_go_on:
         video = short(run.folder.videos / "best.mp4")
         return "watch it: " + shlex.join(["python", "-m", "rl_baselines.enjoy", folder, "--video", video])
-    words = ["python", "-m", "rl_baselines.train", "--load-rl-model-path", f"{folder}@last"]
-    words += ["--num-timesteps", str(run.plan.steps_planned - run.model.num_timesteps)]
-    schedule = run.plan.learning_rate.schedule
-    if schedule is not None:
-        progress = progress_remaining(run.model.num_timesteps, run.plan.steps_planned)
-        words += ["--new-lr", f"{schedule(progress):.6g}"]
-    if run.options.log_dir != RunOptions.log_dir:
-        words += ["--log-dir", run.options.log_dir]
-    return "go on with: " + shlex.join(words)
+    return "go on with: " + shlex.join(["python", "-m", "rl_baselines.train", "--resume", folder])

@@ -17,11 +17,13 @@ class RolloutBoundary:
 
     :ivar at_boundary: called before every rollout; it may raise to end the training there
     :ivar n_episodes: training episodes finished so far
+    :ivar n_rollouts: rollouts finished so far
     :ivar acts_by_policy: a loaded policy acts from the first step, where an off-policy algorithm would act at random
     """
 
     at_boundary: Callable[[], None] | None = None
     n_episodes: int = 0
+    n_rollouts: int = 0
     acts_by_policy: bool = False
     _rollout_start_timesteps: int = 0
 
@@ -32,7 +34,13 @@ class RolloutBoundary:
     def collect_rollouts(self, *args: Any, **kwargs: Any) -> Any:
         """Collect one rollout, after the boundary."""
         self._pass_boundary()
-        return super().collect_rollouts(*args, **kwargs)  # type: ignore[misc]
+        goes_on = super().collect_rollouts(*args, **kwargs)  # type: ignore[misc]
+        self.n_rollouts += 1
+        return goes_on
+
+    def dump_logs(self, *iteration: int) -> None:
+        """Write the log, with iterations counted from the start of the run where the algorithm counts them."""
+        super().dump_logs(*((self.n_rollouts,) if iteration else ()))  # type: ignore[misc]
 
     def _do_one_update(self, *args: Any, **kwargs: Any) -> None:
         """Run one iteration of an algorithm, such as ARS, that has no `collect_rollouts`."""
@@ -53,10 +61,10 @@ class RolloutBoundary:
         self._current_progress_remaining = progress_remaining(self.num_timesteps, self._total_timesteps)
 
     def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
-        self._current_progress_remaining = progress_remaining(self._rollout_start_timesteps, total_timesteps)
+        self._current_progress_remaining = progress_remaining(self._rollout_start_timesteps, self._total_timesteps)
 
 
-OWN_ATTRIBUTES = ("at_boundary", "n_episodes", "acts_by_policy", "_rollout_start_timesteps")
+OWN_ATTRIBUTES = ("at_boundary", "n_episodes", "n_rollouts", "acts_by_policy", "_rollout_start_timesteps")
 
 
 def with_rollout_boundary(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:

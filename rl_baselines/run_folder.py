@@ -1,69 +1,21 @@
-"""Where things lie under the log folder. Every file name of a run is written here and nowhere else.
-
-A checkpoint is built aside and renamed, its manifest written last: without an intact manifest it is no checkpoint.
-"""
+"""Where things lie under the log folder. Every file name of a run is written here, those of a checkpoint beside it."""
 
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from rl_baselines.checkpoint import Checkpoint, delete_folder, write_json
 from rl_baselines.errors import UsageError
 
-MODEL_NAME, MANIFEST_NAME, CHILDREN_NAME = "model.zip", "manifest.json", "children.txt"
 _TIME_FORMAT = "%y-%m-%d_%Hh%M_%S"
 _RUN_NAME = re.compile(r"\d\d-\d\d-\d\d_\d\dh\d\d_\d\d(_\d+)?")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One saved state of a run.
-
-    :param path: its folder
-    """
-
-    path: Path
-
-    @property
-    def model(self) -> Path:
-        """The model zip."""
-        return self.path / MODEL_NAME
-
-    @property
-    def timesteps(self) -> int:
-        """Environment timesteps trained when it was saved."""
-        return int(self.manifest["timesteps"])
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """Files with hashes and sizes, score, timesteps."""
-        content: dict[str, Any] = json.loads((self.path / MANIFEST_NAME).read_text())
-        return content
-
-    def is_complete(self) -> bool:
-        """Tell whether the manifest is there and every file has the size it names."""
-        try:
-            files = self.manifest["files"]
-            return all((self.path / name).stat().st_size == entry["size"] for name, entry in files.items())
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def add_child(self, run_id: str) -> None:
-        """Note that a run was started from here, so that this checkpoint is never deleted."""
-        with open(self.path / CHILDREN_NAME, "a") as file:
-            file.write(run_id + "\n")
-
-    @property
-    def has_children(self) -> bool:
-        """Whether another run was started from here."""
-        return (self.path / CHILDREN_NAME).exists()
 
 
 class RunFolder:
@@ -83,6 +35,7 @@ class RunFolder:
         self.videos = self.path / "videos"
         self.plots = self.path / "plots"
         self.checkpoints = self.path / "checkpoints"
+        self.aside = self.path / "aside"
         self._lock: IO[str] | None = None
         self._new_levels: list[Path] = []
 
@@ -123,7 +76,10 @@ class RunFolder:
 
         :raises UsageError: when another process has it
         """
-        file = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the run
+        try:
+            file = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the run
+        except OSError as error:
+            raise UsageError(f"cannot write in {self.path}: {error.strerror or error}") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -135,6 +91,15 @@ class RunFolder:
         file.write(str(os.getpid()))
         file.flush()
         self._lock = file
+
+    def is_locked(self) -> bool:
+        """Tell whether another process has claimed the folder."""
+        try:
+            self.lock()
+        except UsageError:
+            return True
+        self.unlock()
+        return False
 
     def unlock(self) -> None:
         """Give the folder free."""
@@ -154,7 +119,7 @@ class RunFolder:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace ``run.json``."""
-        _write_json(self.record, record)
+        write_json(self.record, record)
 
     def read_record(self) -> dict[str, Any]:
         """Read ``run.json``.
@@ -167,28 +132,6 @@ class RunFolder:
             raise UsageError(f"{self.path} is no intact run folder: cannot read {self.record.name}: {error}") from None
         return record
 
-    def save_checkpoint(self, timesteps: int, write: Callable[[Path], None], score: Mapping[str, Any]) -> Checkpoint:
-        """Save a checkpoint; one already saved at this step only gets its score.
-
-        :param write: writes the files into a folder it is given
-        :param score: stored in the manifest
-        """
-        checkpoint = Checkpoint(self.checkpoints / f"{timesteps:09d}")
-        if checkpoint.is_complete():
-            if score:
-                _write_json(checkpoint.path / MANIFEST_NAME, {**checkpoint.manifest, "score": dict(score)})
-            return checkpoint
-        aside = self.checkpoints / f".{timesteps:09d}.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(checkpoint.path, ignore_errors=True)
-        aside.mkdir()
-        write(aside)
-        files = {path.name: _describe_and_sync(path) for path in sorted(aside.iterdir())}
-        _write_json(aside / MANIFEST_NAME, {"timesteps": timesteps, "score": dict(score), "files": files})
-        os.replace(aside, checkpoint.path)
-        _sync_folder(self.checkpoints)
-        return checkpoint
-
     def point(self, name: str, checkpoint: Checkpoint) -> None:
         """Let ``best`` or ``last`` name a checkpoint: a relative link, or a file where links are not possible."""
         target, aside = os.path.relpath(checkpoint.path, self.path), self.path / f".{name}.tmp"
@@ -198,6 +141,10 @@ class RunFolder:
         except OSError:
             aside.write_text(target)
         os.replace(aside, self.path / name)
+
+    def unpoint(self, name: str) -> None:
+        """Let ``best`` or ``last`` name nothing."""
+        (self.path / name).unlink(missing_ok=True)
 
     def pointed(self, name: str) -> Checkpoint | None:
         """Give the checkpoint that ``best`` or ``last`` names, if there is one."""
@@ -210,24 +157,59 @@ class RunFolder:
             return None
         return checkpoint if checkpoint.is_complete() else None
 
+    def checkpoint_at(self, timesteps: int) -> Checkpoint:
+        """Name the checkpoint of a step, whether it is there or not."""
+        return Checkpoint(self.checkpoints / f"{timesteps:09d}")
+
+    def checkpoint_folders(self) -> list[Checkpoint]:
+        """Give the checkpoints in the order of their timesteps, whatever state they are in."""
+        found = [path for path in self.checkpoints.glob("*") if path.name.isdigit()]
+        return [Checkpoint(path) for path in sorted(found, key=lambda path: int(path.name))]
+
     def all_checkpoints(self) -> list[Checkpoint]:
         """Give the complete checkpoints in the order of their timesteps."""
-        folders = (
-            [path for path in self.checkpoints.glob("*") if path.name.isdigit()] if self.checkpoints.is_dir() else []
-        )
-        return [c for c in map(Checkpoint, sorted(folders, key=lambda path: int(path.name))) if c.is_complete()]
+        return [checkpoint for checkpoint in self.checkpoint_folders() if checkpoint.is_complete()]
 
     def prune(self, keep: int, milestones: frozenset[int]) -> None:
         """Delete old checkpoints, but never one that is linked, has children or is a milestone.
 
+        The best model as of a checkpoint that stays, stays too: a run may be resumed from there.
+
         :param keep: how many of the newest stay; 0 keeps all
         :param milestones: timesteps of checkpoints that stay
         """
-        pointed = {found.path for name in ("best", "last") if (found := self.pointed(name))}
-        for checkpoint in self.all_checkpoints()[:-keep] if keep else []:
-            kept = checkpoint.path in pointed or checkpoint.has_children or int(checkpoint.path.name) in milestones
-            if not kept:
-                shutil.rmtree(checkpoint.path)
+        if not keep:
+            return
+        found = self.all_checkpoints()
+        linked = {pointed.path for name in ("best", "last") if (pointed := self.pointed(name))}
+        kept = [
+            checkpoint
+            for index, checkpoint in enumerate(found)
+            if index >= len(found) - keep
+            or checkpoint.path in linked
+            or checkpoint.has_children
+            or int(checkpoint.path.name) in milestones
+        ]
+        needed = {checkpoint.path for checkpoint in kept}
+        needed |= {self.checkpoint_at(best).path for c in kept if (best := c.manifest.get("best")) is not None}
+        for checkpoint in found:
+            if checkpoint.path not in needed:
+                delete_folder(checkpoint.path)
+
+    def set_aside_after(self, timesteps: int, aside: Path) -> list[int]:
+        """Move the checkpoints beyond a step aside, the newest first, and delete what was never finished.
+
+        :param aside: a folder for them
+        :return: the timesteps of those that were moved
+        """
+        for unfinished in self.checkpoints.glob(".*"):
+            shutil.rmtree(unfinished)
+        later = [found for found in self.checkpoint_folders() if int(found.path.name) > timesteps]
+        for checkpoint in reversed(later):
+            target = aside / checkpoint.path.relative_to(self.path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(checkpoint.path, target)
+        return [int(checkpoint.path.name) for checkpoint in later]
 
 
 def short(path: Path) -> str:
@@ -258,31 +240,17 @@ def newest_run(log_dir: Path) -> RunFolder:
     return runs[-1]
 
 
-def hash_of(path: Path) -> str:
-    """Give the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@contextmanager
+def claimed(log_dir: Path) -> Iterator[None]:
+    """Let one process at a time look for a run to continue and claim it; others wait.
 
-
-def _describe_and_sync(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-    return {"size": path.stat().st_size, "sha256": hash_of(path)}
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.tmp")
-    with open(aside, "w") as file:
-        json.dump(dict(content), file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    :raises UsageError: when the log folder cannot be written
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        log_dir.mkdir(parents=True, exist_ok=True)
+        file = open(log_dir / ".auto-resume.lock", "a")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise UsageError(f"cannot write under --log-dir {log_dir}: {error.strerror or error}") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -3,6 +3,8 @@
 The contract, for every run: the progress of an update is taken at the start of its rollout,
 ``p = 1 - steps_before / steps_planned``, clamped to [0, 1]. The first update therefore uses the initial rate exactly,
 and a linear decay never reaches zero before the end nor goes below it.
+
+A run whose horizon is changed midway goes on at the rate of its last update and decays over what remains.
 """
 
 import math
@@ -18,21 +20,33 @@ DECAYS: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """The learning rate over one run.
+    """The learning rate over one run, or over what remains of it.
 
     :param initial: the rate of the first update
     :param decay: a name of `DECAYS`
+    :param from_progress: progress remaining at that update: 1, or less after a change of horizon
     """
 
     initial: float
     decay: str = "constant"
+    from_progress: float = 1.0
 
     def __call__(self, progress_remaining: float) -> float:
         """Give the rate.
 
         :param progress_remaining: 1 at the start, 0 at the end; values outside are clamped
         """
-        return self.initial * DECAYS[self.decay](min(1.0, max(0.0, progress_remaining)))
+        share = progress_remaining / self.from_progress if self.from_progress > 0 else 0.0
+        return self.initial * DECAYS[self.decay](min(1.0, max(0.0, share)))
+
+    def handed_over(self, last_progress: float, steps_before: int, steps_planned: int) -> "LearningRateSchedule":
+        """Give the schedule of the rest of a run whose horizon changes.
+
+        :param last_progress: of the update before the change, under this schedule
+        :param steps_before: timesteps done at the change
+        :param steps_planned: the new horizon
+        """
+        return LearningRateSchedule(self(last_progress), self.decay, progress_remaining(steps_before, steps_planned))
 
 
 def progress_remaining(steps_before: int, steps_planned: int) -> float:

@@ -83,6 +83,7 @@ class TrainingProgress:
         self.console, self.model, self.total = console, model, total
         self._began = self._last_line = self._last_update = time.monotonic()
         self._bar: Progress | None = None
+        self._done_before = model.num_timesteps
 
     def __enter__(self) -> "TrainingProgress":
         if self.console.is_terminal:
@@ -90,7 +91,7 @@ class TrainingProgress:
             columns = (BarColumn(), TaskProgressColumn(), status, TimeRemainingColumn(), left)
             self._bar = Progress(*columns, console=self.console, speed_estimate_period=60)
             self._bar.start()
-            self._task = self._bar.add_task("", total=self.total, status="")
+            self._task = self._bar.add_task("", total=self.total, completed=self._done_before, status="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +108,7 @@ class TrainingProgress:
             self._bar.update(self._task, completed=done, status=self._status(now))
         elif now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
-            left = (now - self._began) / max(1, done) * max(0, self.total - done)
+            left = (now - self._began) / max(1, done - self._done_before) * max(0, self.total - done)
             self.console.print(f"{100 * done / self.total:3.0f} %  {self._status(now)}  {_duration(left)} left")
 
     def _status(self, now: float) -> str:
@@ -116,7 +117,7 @@ class TrainingProgress:
             parts.append(f"reward {np.mean([info['r'] for info in self.model.ep_info_buffer]):.3g}")
         if self.model.ep_success_buffer:
             parts.append(f"success {100 * np.mean(self.model.ep_success_buffer):.0f} %")
-        parts.append(f"{self.model.num_timesteps / max(1e-9, now - self._began):,.0f} steps/s")
+        parts.append(f"{(self.model.num_timesteps - self._done_before) / max(1e-9, now - self._began):,.0f} steps/s")
         return "  ".join(parts)
 
 

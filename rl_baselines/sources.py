@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from environments.names import nearest_match
+from rl_baselines.checkpoint import MANIFEST_NAME, MODEL_NAME, Checkpoint
 from rl_baselines.config import check_settings
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
 from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
 from rl_baselines.normalization import JSON_NAME, read_statistics
-from rl_baselines.run_folder import (
-    MANIFEST_NAME,
-    MODEL_NAME,
-    Checkpoint,
-    RunFolder,
-    is_run_folder,
-    newest_run,
-    short,
-)
+from rl_baselines.run_folder import RunFolder, is_run_folder, newest_run, short
 
 
 @dataclass(frozen=True)
@@ -124,14 +117,9 @@ def resolve(text: str, log_dir: Path) -> Source:
     :param log_dir: where ``latest`` is looked for
     :raises UsageError: when there is no such model
     """
-    name, at, selector = text.rpartition("@") if "@" in text and not Path(text).exists() else (text, "", "")
-    path = Path(name).absolute()
-    if name == "latest" and not path.exists():
-        return _from_run(newest_run(log_dir), selector)
-    if is_run_folder(path):
-        return _from_run(RunFolder(path), selector)
-    if at:
-        raise UsageError(f"{name} is not a run folder, so @{selector} selects nothing there")
+    path, selector, run = _find_run(text, log_dir)
+    if run is not None:
+        return of_run(run, selector)
     if path.is_dir():
         return _from_folder(path)
     if path.is_file():
@@ -141,7 +129,42 @@ def resolve(text: str, log_dir: Path) -> Source:
     raise UsageError(_missing(text, path))
 
 
-def _from_run(run: RunFolder, selector: str) -> Source:
+def resolve_run(text: str, log_dir: Path) -> tuple[RunFolder, str]:
+    """Find the run that a text names, and which of its models.
+
+    :param text: as for `resolve`, but for what lies outside of a run
+    :return: the run and ``best``, ``last``, ``step:N`` or nothing
+    :raises UsageError: when there is no such run
+    """
+    path, selector, run = _find_run(text, log_dir)
+    if run is not None:
+        return run, selector
+    if not path.exists():
+        raise UsageError(_missing(text, path, "run"))
+    parent = RunFolder(path.parent.parent)
+    if path.parent == parent.checkpoints and path.name.isdigit() and is_run_folder(parent.path):
+        return parent, f"step:{int(path.name)}"
+    raise UsageError(f"{path} is not a run folder: it has no run.json")
+
+
+def _find_run(text: str, log_dir: Path) -> tuple[Path, str, RunFolder | None]:
+    name, at, selector = text.rpartition("@") if "@" in text and not Path(text).exists() else (text, "", "")
+    path = Path(name).absolute()
+    if name == "latest" and not path.exists():
+        return path, selector, newest_run(log_dir)
+    if is_run_folder(path):
+        return path, selector, RunFolder(path)
+    if at:
+        raise UsageError(f"{name} is not a run folder, so @{selector} selects nothing there")
+    return path, "", None
+
+
+def of_run(run: RunFolder, selector: str) -> Source:
+    """Give one of a run's models.
+
+    :param selector: ``best``, ``last``, ``step:N``, or nothing for the best or else the last
+    :raises UsageError: when there is no such model
+    """
     found: Checkpoint | None
     if selector in ("", "best", "last"):
         found = run.pointed(selector or "best")
@@ -186,11 +209,11 @@ def _from_file(path: Path) -> Source:
     return Source(path)
 
 
-def _missing(text: str, path: Path) -> str:
+def _missing(text: str, path: Path, what: str = "model") -> str:
     names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     near = nearest_match(path.name, names)
     hint = f"; did you mean {path.parent / near}?" if near else ""
-    return f"there is no model at {text}{hint}"
+    return f"there is no {what} at {text}{hint}"
 
 
 def identify_algorithm(fields: Mapping[str, Any]) -> str | None:

@@ -1,27 +1,37 @@
-"""``python -m rl_baselines.train``: train a policy, or fine-tune one that exists.
+"""``python -m rl_baselines.train``: train a policy, fine-tune one that exists, or go on with a run.
 
-Exit codes: 0 done, 2 wrong usage, 75 stopped by a signal with the last model saved.
+Exit codes: 0 done, 1 a file of the run could not be written, 2 wrong usage, 75 stopped and to be resumed.
 """
 
+import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_baselines.command_line import parse, run_command
-from rl_baselines.config import TRAIN_GROUPS, options_from_flat, setting
+from rl_baselines.config import (
+    TRAIN_GROUPS,
+    ResumeOptions,
+    RunOptions,
+    flag_of,
+    options_from_flat,
+    setting,
+)
 from rl_baselines.config_files import preset_names
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rl_baselines.callbacks import BoundaryAction
     from rl_baselines.resolution import Layer, RunPlan
     from rl_baselines.sources import Source
     from rl_baselines.training import Outcome, TrainingRun
 
 EXIT_STOPPED = 75
-DESCRIPTION = "Train a policy for a robot, or fine-tune one with --load-rl-model-path."
+DESCRIPTION = "Train a policy for a robot, fine-tune one with --load-rl-model-path, or go on with a run with --resume."
 
 
 @dataclass(frozen=True)
@@ -67,15 +77,120 @@ def _find_source(merged: dict[str, Any], layers: "list[Layer]") -> "Source | Non
     return resolve(path, Path(options_from_flat(merged).log_dir))
 
 
+def set_up(given: dict[str, Any], argv: list[str], console: "Console") -> "TrainingRun | None":
+    """Set up the run that a command line asks for; None when it is finished already, which is said.
+
+    :param given: settings by name
+    :raises UsageError: for the first thing that cannot be done
+    """
+    from rl_baselines.errors import UsageError
+
+    resumed, auto = given.pop("resume", None), given.pop("auto_resume", False)
+    if resumed is not None and auto:
+        raise UsageError("--resume names a run and --auto-resume looks for one; give one of them")
+    if resumed is not None:
+        _check_resume_flags(resumed, given, argv)
+        return _resume(resumed, given, argv, console)
+    if auto:
+        return _auto_resume(given, argv, console)
+    return _begin(given, argv)
+
+
+def _begin(given: dict[str, Any], argv: list[str]) -> "TrainingRun":
+    from rl_baselines.beginnings import begin
+
+    plan, merged = plan_from(given)
+    return begin(plan, options_from_flat(merged), argv)
+
+
+def _check_resume_flags(resumed: str, given: dict[str, Any], argv: list[str]) -> None:
+    """Refuse settings that would make another run of it.
+
+    :raises UsageError: with the command that starts such a run
+    """
+    from rl_baselines.errors import UsageError
+
+    free = {*RunOptions.__dataclass_fields__, "num_timesteps"}
+    refused = [flag_of(name) for name in given if name not in free]
+    if not refused:
+        return
+    source = resumed if "@" in resumed else f"{resumed}@last"
+    words = ["--load-rl-model-path", source, *_without_resume(argv)]
+    raise UsageError(
+        f"--resume goes on with the run's own settings, {', '.join(refused)} cannot change them; a new run from its "
+        f"last model can have others: {shlex.join(['python', '-m', 'rl_baselines.train', *words])}"
+    )
+
+
+def _without_resume(argv: list[str]) -> list[str]:
+    at = next((index for index, word in enumerate(argv) if word == "--resume"), None)
+    rest = argv if at is None else argv[:at] + argv[at + 2 :]
+    return [word for word in rest if not word.startswith("--resume=")]
+
+
+def _resume(text: str, given: dict[str, Any], argv: list[str], console: "Console") -> "TrainingRun | None":
+    from rl_baselines.beginnings import go_on
+    from rl_baselines.resuming import open_resumption, plan_resumption
+    from rl_baselines.run_folder import short
+
+    options = options_from_flat(given)
+    resumption = open_resumption(text, Path(options.log_dir))
+    try:
+        plan = plan_resumption(resumption, given.get("num_timesteps"))
+        record = resumption.folder.read_record()
+        if record["status"] == "finished" and resumption.is_newest and plan.steps_planned <= record["steps_planned"]:
+            console.print(
+                f"{short(resumption.folder.path)} is finished: {record['reason']}, step {record['timesteps']:,}; "
+                "--num-timesteps with a larger number lets it go on",
+                soft_wrap=True,
+            )
+            resumption.folder.unlock()
+            return None
+        return go_on(resumption, plan, options_from_flat({**record.get("options", {}), **given}), argv)
+    except BaseException:
+        resumption.folder.unlock()
+        raise
+
+
+def _auto_resume(given: dict[str, Any], argv: list[str], console: "Console") -> "TrainingRun | None":
+    from rl_baselines.auto_resume import describe_fresh_start, find_matches
+    from rl_baselines.beginnings import begin
+    from rl_baselines.errors import UsageError
+    from rl_baselines.run_folder import claimed, short
+
+    if str(given.get("load_rl_model_path", "")).startswith("latest"):
+        raise UsageError("--auto-resume needs a source that stays the same: name the run instead of latest")
+    plan, merged = plan_from(given)
+    options = options_from_flat(merged)
+    with claimed(Path(options.log_dir)):
+        matches = find_matches(plan.config, Path(options.log_dir))
+        if matches.unfinished:
+            others = len(matches.unfinished) - 1
+            note = f", the newest of {others + 1} unfinished ones" if others else ""
+            console.print(f"going on with {short(matches.unfinished[0].path)}{note}", soft_wrap=True)
+            own = {name: value for name, value in merged.items() if name in RunOptions.__dataclass_fields__}
+            return _resume(str(matches.unfinished[0].path), own, argv, console)
+        if matches.finished:
+            console.print(f"{short(matches.finished[0].path)} is this very run, and finished", soft_wrap=True)
+            return None
+        for line in describe_fresh_start(matches):
+            console.print(line, soft_wrap=True)
+        return begin(plan, options, argv)
+
+
 def _show_start(console: "Console", run: "TrainingRun") -> None:
     from rl_baselines.reports import start_rows
     from rl_baselines.screen import show_table
 
-    kind = "Fine-tuning" if run.plan.source else "Training"
+    resumption = run.resumption
+    kind = "Resuming" if resumption else "Fine-tuning" if run.is_fine_tune else "Training"
     show_table(console, f"{kind}: {run.folder.run_id}", start_rows(run))
+    if resumption is not None:
+        title = f"From step {resumption.timesteps:,}: {resumption.verdict}"
+        show_table(console, title, resumption.rows, ("component", "", "why"))
 
 
-def _carry_out(console: "Console", run: "TrainingRun") -> "Outcome":
+def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAction]") -> "Outcome":
     from rl_baselines.callbacks import SignalStop
     from rl_baselines.screen import TrainingProgress
     from rl_baselines.training import Outcome, train
@@ -88,7 +203,7 @@ def _carry_out(console: "Console", run: "TrainingRun") -> "Outcome":
     with SignalStop(lambda name: announce(f"{name}: stopping after this update; once more stops at once")) as stopper:
         _show_start(console, run)
         with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
-            train(run, [progress, stopper], outcome, announce)
+            train(run, [progress, stopper, *actions], outcome, announce)
     return outcome
 
 
@@ -106,20 +221,23 @@ def command(argv: list[str]) -> int:
 
     :return: the exit code
     """
-    given = parse((TrainFiles, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION)
+    given = parse((TrainFiles, ResumeOptions, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION)
 
+    from rl_baselines.callbacks import TimeBudget
     from rl_baselines.reports import end_rows, how_to_go_on
     from rl_baselines.screen import make_console, show_table
-    from rl_baselines.training import TrainingRun
 
+    began = time.monotonic()
     console = make_console()
-    plan, merged = plan_from(given)
-    run = TrainingRun(plan, options_from_flat(merged), argv)
-    outcome = _carry_out(console, run)
+    run = set_up(given, argv, console)
+    if run is None:
+        return 0
+    budget = run.options.stop_after
+    outcome = _carry_out(console, run, [TimeBudget(budget, began)] if budget is not None else [])
     curve = _draw(run)
     show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, curve))
     console.print(how_to_go_on(run, outcome), soft_wrap=True, markup=False)
-    return EXIT_STOPPED if outcome.by_signal else 0
+    return EXIT_STOPPED if outcome.can_go_on else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,46 +1,42 @@
-"""One training run, from its plan to its records: scratch or fine-tune."""
+"""One training run: its parts, its state, and how it is carried out to the end or to a stop."""
 
-import datetime
+import errno
 import json
-import platform
-import subprocess
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.logger import CSVOutputFormat, Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.her import HerReplayBuffer
 
-from rl_baselines.callbacks import (
-    BestByTraining,
-    BestModel,
-    BoundaryAction,
-    Checkpointing,
-    CheckpointWriter,
-    PeriodicEvaluation,
-    StopTraining,
-)
+from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
+from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
 from rl_baselines.config import RunOptions, to_flat
-from rl_baselines.config_files import write_config
+from rl_baselines.errors import StorageError
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
-from rl_baselines.finetuning import load_model_state
+from rl_baselines.machine import describe_machine, machine_differences
 from rl_baselines.model_building import build_model, load_to_act
-from rl_baselines.normalization import apply_statistics
+from rl_baselines.model_zip import load_tensors, read_model_zip
+from rl_baselines.normalization import JSON_NAME, apply_statistics, read_statistics
+from rl_baselines.progress_file import ProgressFile
+from rl_baselines.records import mark
 from rl_baselines.resolution import Layer, RunPlan
-from rl_baselines.run_folder import Checkpoint, RunFolder, hash_of
+from rl_baselines.resuming import Resumption, resume_rows
+from rl_baselines.run_folder import RunFolder, short
+from rl_baselines.run_record import end_of_record
 from rl_baselines.seeding import derive_seed
+from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
 from rl_baselines.sources import Source
 from rl_baselines.vec_env import make_evaluation_env, make_training_env, share_statistics
 
-PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "pybullet", "torch", "numpy")
 MAX_EVALUATION_ENVS = 8
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
 @dataclass
@@ -49,45 +45,48 @@ class Outcome:
 
     :param status: ``finished`` or ``stopped``
     :param reason: in words
-    :param seconds: wall time of learning
-    :param by_signal: whether a signal ended it
+    :param seconds: wall time of learning, before a resume too
+    :param can_go_on: whether it was stopped from outside and is to be resumed
     :param comparisons: evaluations by name: before, after (last), after (best)
     """
 
     status: str = "finished"
     reason: str = "all timesteps done"
     seconds: float = 0.0
-    by_signal: bool = False
+    can_go_on: bool = False
     comparisons: dict[str, EvaluationResult] = field(default_factory=dict)
 
 
 class TrainingRun:
-    """A run that is set up: model built, source loaded, folder made and locked.
+    """A run that is set up: environments and model built, folder claimed. See `beginnings`.
 
     :param plan: what it shall be
     :param options: records
-    :param argv: the command's arguments, kept in the record
-    :raises UsageError: when something does not fit; then nothing is left behind
+    :param folder: claimed
+    :param continues: whether its records go on
     """
 
-    def __init__(self, plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> None:
-        self.plan, self.options, self.config = plan, options, plan.config
-        torch.set_num_threads(self.config.algorithm.torch_threads or 1)
-        environment, algorithm = self.config.environment, self.config.algorithm
-        levels = (environment.env, environment.srl_model or "", algorithm.algo)
-        now = datetime.datetime.now()
-        self.folder = RunFolder.create(Path(options.log_dir), levels, now)
+    def __init__(self, plan: RunPlan, options: RunOptions, folder: RunFolder, continues: bool) -> None:
+        self.plan, self.options, self.config, self.folder = plan, options, plan.config, folder
         self.loaded: list[tuple[str, str]] = []
+        self.resumption: Resumption | None = None
+        self.comparisons: dict[str, EvaluationResult] = {}
+        self.record: dict[str, Any] = {}
+        torch.set_num_threads(self.config.algorithm.torch_threads or 1)
         with ExitStack() as undo:
-            undo.callback(self.folder.discard)
-            self.env = self._make_env()
+            seeds = [self._seed("environment", index) for index in range(self.config.vector.n_envs or 1)]
+            self.env = make_training_env(self.config, seeds, folder.monitor, continues)
             undo.callback(self.env.close)
-            self.model = self._make_model()
-            self.record = self._first_record(now, argv)
-            self.writer = CheckpointWriter(self.model, self.folder, self._origin(), self._initial_rate)
-            self.best = BestModel(self.writer, self.config.evaluation.best_by)
+            self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self._seed("model"))
+            self.writer = CheckpointWriter(
+                self.model, self._origin(), self._initial_rate, self.capture, options.save_replay_buffer == "all"
+            )
+            self.best = BestModel(self.model, self.config.evaluation.best_by)
             self.evaluation = self._make_evaluation()
-            self._write_first_files()
+            self.by_training = self._make_best_by_training()
+            self.checkpointing = Checkpointing(
+                self.writer, folder, self.best, options.save_interval, plan.steps_planned, options.keep_checkpoints
+            )
             undo.pop_all()
 
     def _seed(self, purpose: str, *keys: int) -> int:
@@ -100,36 +99,6 @@ class TrainingRun:
         schedule = self.plan.learning_rate.schedule
         return schedule.initial if schedule is not None else 0.0
 
-    def _make_env(self) -> VecEnv:
-        seeds = [self._seed("environment", index) for index in range(self.config.vector.n_envs or 1)]
-        return make_training_env(self.config, seeds, self.folder.monitor)
-
-    def _make_model(self) -> BaseAlgorithm:
-        model = build_model(self.config, self.env, self.plan.learning_rate.schedule, self._seed("model"))
-        source = self.plan.source
-        if source is not None:
-            self.loaded = load_model_state(model, source, self._keeps_own_entropy(source))
-            self.loaded.append(("normalization", self._load_statistics(source)))
-            model.acts_by_policy = True  # type: ignore[attr-defined]
-        return model
-
-    def _keeps_own_entropy(self, source: Source) -> bool:
-        """Tell whether an entropy coefficient set for this run replaces the tensor that SAC and its kin learnt."""
-        own, variables = self.config.algorithm.hyperparam.get("ent_coef"), source.content.variables
-        if not {"log_ent_coef", "ent_coef_tensor"} & variables.keys():
-            return False
-        theirs = source.content.fields if source.settings is None else source.settings["hyperparam"]
-        return bool(own != theirs.get("ent_coef"))
-
-    def _load_statistics(self, source: Source) -> str:
-        has_own = isinstance(self.env, VecNormalize)
-        if source.statistics is None:
-            return "fresh: the source has no statistics" if has_own else "none"
-        if not isinstance(self.env, VecNormalize):
-            return "NOT used: the source's statistics are left out, as asked"
-        apply_statistics(self.env, source.statistics, str(source))
-        return "statistics loaded, they adapt on"
-
     def _make_evaluation(self) -> PeriodicEvaluation | None:
         settings = self.config.evaluation
         if settings.eval_freq == 0:
@@ -141,50 +110,14 @@ class TrainingRun:
         evaluation.stop_value = self.config.training.stop_value
         return evaluation
 
+    def _make_best_by_training(self) -> BestByTraining | None:
+        settings = self.config.evaluation
+        return BestByTraining(self.best, settings.min_episodes_save) if settings.best_by == "train" else None
+
     def _evaluation_env(self, n_episodes: int) -> VecEnv:
         env = make_evaluation_env(self.config, min(n_episodes, MAX_EVALUATION_ENVS))
         share_statistics(self.env, env)
         return env
-
-    def _write_first_files(self) -> None:
-        write_config(self.config, self.folder.config)
-        self.folder.write_record(self.record)
-        outputs = [CSVOutputFormat(str(self.folder.progress)), TensorBoardOutputFormat(str(self.folder.tensorboard))]
-        self.model.set_logger(Logger(str(self.folder.path), outputs))
-        source = self.plan.source
-        if source is not None and source.run is not None:
-            try:
-                Checkpoint(source.model.parent).add_child(self.folder.run_id)
-            except OSError as error:
-                self.loaded.append(("parent", f"not marked as parent: {error.strerror}"))
-
-    def _first_record(self, now: datetime.datetime, argv: Sequence[str]) -> dict[str, Any]:
-        plan, schedule = self.plan, self.plan.learning_rate.schedule
-        return {
-            "id": self.folder.run_id,
-            "verb": "train",
-            "status": "running",
-            "started": now.astimezone().isoformat(timespec="microseconds"),
-            "command": ["python", "-m", "rl_baselines.train", *argv],
-            "parent": _describe_parent(plan.source),
-            "root_learning_rate": plan.learning_rate.root,
-            "learning_rate": {
-                "initial": schedule.initial if schedule else None,
-                "decay": schedule.decay if schedule else None,
-                "reason": plan.learning_rate.reason,
-            },
-            "steps_planned": plan.steps_planned,
-            "environment": {
-                "id": self.config.environment.env,
-                "kwargs": self.config.environment.env_kwargs,
-                "observation_space": str(plan.observation_space),
-                "action_space": str(plan.action_space),
-            },
-            "machine": {"python": platform.python_version(), "platform": platform.platform()},
-            "device": str(self.model.device),
-            "versions": {package: metadata.version(package) for package in PACKAGES},
-            "git": _git_revision(),
-        }
 
     def _origin(self) -> dict[str, Any]:
         return {
@@ -192,6 +125,78 @@ class TrainingRun:
             "config": json.loads(json.dumps(to_flat(self.config))),
             "root_learning_rate": self.plan.learning_rate.root,
         }
+
+    @property
+    def is_fine_tune(self) -> bool:
+        """Whether it began from a loaded model."""
+        return self.config.fine_tuning.load_rl_model_path is not None
+
+    @property
+    def _deciders(self) -> dict[str, Any]:
+        """What acts at boundaries and has a state, by name, in the order in which it acts."""
+        named = {"evaluation": self.evaluation, "by_training": self.by_training, "best": self.best}
+        return {name: one for name, one in named.items() if one is not None} | {"checkpointing": self.checkpointing}
+
+    def capture(self) -> dict[str, Any]:
+        """Give the state that resuming needs besides the model zip, the statistics and the replay buffer."""
+        schedule = self.plan.learning_rate.schedule
+        buffer = getattr(self.model, "replay_buffer", None)
+        return {
+            "model": capture(self.model),
+            "deciders": {name: decider.state() for name, decider in self._deciders.items()},
+            "comparisons": {name: result.to_state() for name, result in self.comparisons.items()},
+            "schedule": None if schedule is None else asdict(schedule),
+            "steps_planned": self.plan.steps_planned,
+            "replay_size": None if buffer is None else buffer.size() * self.model.n_envs,
+            "records": mark(self.folder),
+            "machine": describe_machine(self.model.device),
+        }
+
+    def restore(self, resumption: Resumption) -> None:
+        """Go on from a checkpoint, and note what became of every component."""
+        checkpoint, state = resumption.checkpoint, resumption.state
+        load_tensors(self.model, read_model_zip(checkpoint.model))
+        if isinstance(self.env, VecNormalize):
+            apply_statistics(self.env, read_statistics(checkpoint.path / JSON_NAME), str(checkpoint.path))
+            if self.evaluation is not None:
+                share_statistics(self.env, self.evaluation.env)
+        failed = restore(self.model, state["model"])
+        self._rescale_exploration(state["steps_planned"] / self.plan.steps_planned)
+        has_replay = hasattr(self.model, "replay_buffer")
+        loaded = self.writer.load_replay(checkpoint, state.get("replay")) if has_replay else None
+        self._adapt_to_losses(resumption, loaded, failed)
+        for name, decider in self._deciders.items():
+            decider.restore(state["deciders"][name])
+        self.comparisons |= {name: EvaluationResult.from_state(result) for name, result in state["comparisons"].items()}
+        resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
+        resumption.reasons += machine_differences(state["machine"], describe_machine(self.model.device))
+        self.resumption = resumption
+
+    def _rescale_exploration(self, factor: float) -> None:
+        """Let DQN explore for as many steps as before when the horizon is another one."""
+        model: Any = self.model
+        if hasattr(model, "exploration_schedule"):
+            model.exploration_fraction *= factor
+            model.exploration_schedule = LinearSchedule(
+                model.exploration_initial_eps, model.exploration_final_eps, model.exploration_fraction
+            )
+
+    def _adapt_to_losses(self, resumption: Resumption, replay_loaded: bool | None, failed: Mapping[int, str]) -> None:
+        model: Any = self.model
+        resumption.reasons += [f"environment {index}: {reason}" for index, reason in failed.items()]
+        if replay_loaded is False:
+            resumption.reasons.append("the replay buffer was not saved")
+            model.learning_starts = model.num_timesteps + self.config.algorithm.hyperparam["learning_starts"]
+            model.acts_by_policy = True
+        elif failed and isinstance(getattr(model, "replay_buffer", None), HerReplayBuffer):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it says that it does what it is asked for
+                model.replay_buffer.truncate_last_trajectory()
+
+    def open_logs(self) -> None:
+        """Let the model log into the run's files, after what is there."""
+        outputs = [ProgressFile(self.folder.progress), TensorBoardOutputFormat(str(self.folder.tensorboard))]
+        self.model.set_logger(Logger(str(self.folder.path), outputs))
 
     def compare(self, n_episodes: int) -> EvaluationResult:
         """Evaluate the model as it is on the common episodes of comparisons."""
@@ -219,59 +224,70 @@ class TrainingRun:
         :param actions: further things to do at boundaries
         :param outcome: filled in
         """
-        settings = self.config.evaluation
-        mine: list[BoundaryAction] = [self.evaluation] if self.evaluation else []
-        if settings.best_by == "train":
-            mine.append(BestByTraining(self.best, settings.min_episodes_save))
-        keep = self.options.keep_checkpoints
-        mine.append(Checkpointing(self.writer, self.options.save_interval, self.plan.steps_planned, keep))
-        every = [*mine, *actions]
+        mine: list[BoundaryAction] = [one for one in (self.evaluation, self.by_training) if one is not None]
+        before_saving = [*mine, *actions]
+        goes_on = self._take_up()
 
         def at_boundary() -> None:
-            for action in every:
+            goes_on()
+            for action in before_saving:
                 action.at_boundary()
+            self.checkpointing.at_boundary()
 
         self.model.at_boundary = at_boundary  # type: ignore[attr-defined]
-        began = time.monotonic()
+        remaining = self.plan.steps_planned - self.model.num_timesteps
         try:
-            self.model.learn(self.plan.steps_planned)
-            at_boundary()
+            self.model.learn(remaining, reset_num_timesteps=self.resumption is None)
+            goes_on()
+            for action in before_saving:
+                action.at_boundary()
         except StopTraining as stop:
-            if not stop.by_signal:
+            if not stop.can_go_on:
                 outcome.reason = str(stop)
             elif self.model.num_timesteps < self.plan.steps_planned:  # else it came when all was done
-                outcome.status, outcome.reason, outcome.by_signal = "stopped", str(stop), True
+                outcome.status, outcome.reason, outcome.can_go_on = "stopped", str(stop), True
         self._finish(outcome)
-        outcome.seconds = time.monotonic() - began
+        outcome.seconds = seconds_learning(self.model)
+
+    def _take_up(self) -> Callable[[], None]:
+        """Give a function whose first call puts back what the start of learning disturbs."""
+        waiting = [] if self.resumption is None else [self.resumption.state["model"]]
+
+        def goes_on() -> None:
+            if waiting:
+                restore_at_boundary(self.model, waiting.pop())
+
+        return goes_on
 
     def _finish(self, outcome: Outcome) -> None:
         """Evaluate and save the last model, and write what the logger still holds."""
-        if self.evaluation is not None and not outcome.by_signal:
+        if self.evaluation is not None and not outcome.can_go_on:
             try:
                 self.evaluation.run()
             except StopTraining as stop:
                 outcome.reason = str(stop)
-        self.writer.save()
-        if self.model.logger.name_to_value:
+        self.checkpointing.save()
+        if self.model.logger.name_to_value and not outcome.can_go_on:
             self.model.logger.dump(self.model.num_timesteps)
 
     def close(self, outcome: Outcome) -> None:
         """Write the record of the end, close the environments and give the folder free."""
-        self.record |= {
-            "status": outcome.status,
-            "reason": outcome.reason,
-            "ended": datetime.datetime.now().astimezone().isoformat(timespec="microseconds"),
-            "seconds": round(outcome.seconds, 3),
-            "timesteps": self.model.num_timesteps,
-            "episodes": self.model.n_episodes,  # type: ignore[attr-defined]
-            "best": None
-            if self.best.timesteps is None
-            else {"timesteps": self.best.timesteps, "mean_reward": self.best.score, "by": self.best.rule},
-            "comparisons": {name: result.summary() for name, result in outcome.comparisons.items()},
-            "checkpoint_seconds": round(self.writer.seconds, 3),
-        }
-        self.folder.write_record(self.record)
-        self.model.logger.close()
+        best = {"timesteps": self.best.timesteps, "mean_reward": self.best.score, "by": self.best.rule}
+        self.record |= end_of_record(
+            {
+                "status": outcome.status,
+                "reason": outcome.reason,
+                "seconds": round(outcome.seconds, 3),
+                "timesteps": self.model.num_timesteps,
+                "episodes": self.model.n_episodes,  # type: ignore[attr-defined]
+                "best": None if self.best.timesteps is None else best,
+                "comparisons": {name: result.summary() for name, result in outcome.comparisons.items()},
+                "checkpoint_seconds": round(self.writer.seconds, 3),
+            }
+        )
+        with suppress(OSError) if outcome.status == "failed" else ExitStack():
+            self.folder.write_record(self.record)
+            self.model.logger.close()
         self.env.close()
         if self.evaluation is not None:
             self.evaluation.env.close()
@@ -292,48 +308,36 @@ def train(
     :param actions: further things to do at boundaries
     :param outcome: filled in
     :param announce: told in words what takes a while
+    :raises StorageError: when a file of the run cannot be written
     """
     n_episodes = run.config.fine_tuning.compare_episodes
-    compares = run.plan.source is not None and n_episodes > 0
+    compares = run.is_fine_tune and n_episodes > 0
+    outcome.comparisons = run.comparisons
     try:
-        if compares:
+        if compares and "before" not in run.comparisons:
             announce(f"evaluating the loaded policy, {n_episodes} episodes ...")
-            outcome.comparisons["before"] = run.compare(n_episodes)
+            run.comparisons["before"] = run.compare(n_episodes)
         run.learn(actions, outcome)
-        if compares and not outcome.by_signal:
+        if compares and not outcome.can_go_on:
             announce(f"evaluating the last and the best model, {n_episodes} episodes each ...")
-            outcome.comparisons["after (last)"] = run.compare(n_episodes)
+            run.comparisons["after (last)"] = run.compare(n_episodes)
             best = run.compare_best(n_episodes)
-            outcome.comparisons |= {} if best is None else {"after (best)": best}
+            run.comparisons |= {} if best is None else {"after (best)": best}
     except BaseException as error:
         outcome.status, outcome.reason = "failed", f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+            raise _storage_error(run, error) from error
         raise
     finally:
         run.close(outcome)
 
 
-def _describe_parent(source: Source | None) -> dict[str, Any] | None:
-    if source is None:
-        return None
-    return {
-        "run": source.run_id,
-        "path": source.path,
-        "selection": source.selection,
-        "sha256": hash_of(source.model),
-        "timesteps": source.timesteps,
-    }
-
-
-def _git_revision() -> str | None:
-    """Give the revision of the code, where it lies in a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
+def _storage_error(run: TrainingRun, error: OSError) -> StorageError:
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    last = run.folder.all_checkpoints()[-1:]
+    if not last:
+        return StorageError(f"training stopped at step {run.model.num_timesteps:,}, with no checkpoint yet: {what}")
+    return StorageError(
+        f"training stopped at step {run.model.num_timesteps:,}: {what}; the checkpoint of step "
+        f"{last[0].timesteps:,} is intact: mend that, then go on with --resume {short(run.folder.path)}"
+    )

@@ -5,6 +5,7 @@ vector environment, frame stack, image transposition, normalization. Normalizati
 algorithms store what lies beneath it.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ class EnvFactory:
     :param env_kwargs: options of the environment
     :param seed: of its sequence of episodes
     :param monitor: file for the records of its episodes; None keeps none
+    :param continues: whether they go on after those that the file holds
     """
 
     env_id: str
@@ -39,21 +41,45 @@ class EnvFactory:
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     monitor: str | None = None
+    continues: bool = False
 
     def __call__(self) -> gym.Env[Any, Any]:
         """Build it."""
         find_spec(self.env_id, self.gym_packages)
         env = gym.make(self.env_id, disable_env_checker=True, **self.env_kwargs)
         if not is_wrapped(env, Monitor):
-            env = Monitor(env, self.monitor)
+            env = _monitored(env, self.monitor, self.continues)
         return EpisodeSeeds(env, self.seed)
 
 
-def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: Path) -> VecEnv:
+def _monitored(env: gym.Env[Any, Any], file: str | None, continues: bool) -> Monitor[Any, Any]:
+    """Record the episodes of an environment; those that go on do so on the clock of the file."""
+    start_s = _start_of(file) if continues and file is not None else None
+    monitor = Monitor(env, file, override_existing=start_s is None)  # it writes a header only where it overrides
+    if start_s is not None:
+        monitor.t_start = start_s
+    return monitor
+
+
+def _start_of(file: str) -> float | None:
+    """Give the time at which a monitor's file was begun, in seconds since the epoch; None without a complete header."""
+    path = Path(file if file.endswith(Monitor.EXT) else f"{file}.{Monitor.EXT}")
+    if not path.exists():
+        return None
+    with open(path) as lines:
+        header, columns = lines.readline(), lines.readline()
+    if not header.startswith("#") or not columns.endswith("\n"):
+        return None
+    start_s: float = json.loads(header.removeprefix("#"))["t_start"]
+    return start_s
+
+
+def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: Path, continues: bool = False) -> VecEnv:
     """Build the environments that a run trains on.
 
     :param seeds: one for each environment
     :param monitor_folder: where the records of episodes go
+    :param continues: whether they go on after those that are there
     """
     environment = config.environment
     factories = [
@@ -63,6 +89,7 @@ def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: P
             environment.env_kwargs,
             seed,
             str(monitor_folder / f"{index:03d}"),
+            continues,
         )
         for index, seed in enumerate(seeds)
     ]

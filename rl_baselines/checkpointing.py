@@ -1,0 +1,151 @@
+"""When checkpoints are saved during a training, and what goes into them."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from rl_baselines.callbacks import BestModel
+from rl_baselines.checkpoint import MODEL_NAME, REPLAY_NAME, STATE_NAME, Checkpoint, StoredFile, save_checkpoint
+from rl_baselines.model_zip import write_model_zip
+from rl_baselines.normalization import write_statistics
+from rl_baselines.replay_chunks import ReplayChunks
+from rl_baselines.run_folder import RunFolder
+from rl_baselines.state_files import write_state
+
+MILESTONES = (0.1, 0.5, 1.0)
+MAX_SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class CheckpointWriter:
+    """Saves all of a training: the model, its statistics, the state that resuming needs, the replay buffer.
+
+    :param model: what is trained
+    :param origin: facts stored inside the model zip
+    :param learning_rate: initial rate of the run
+    :param capture: gives the state of everything else
+    :param with_replay: whether the replay buffer is saved
+    :ivar seconds: time spent here
+    """
+
+    def __init__(
+        self,
+        model: BaseAlgorithm,
+        origin: Mapping[str, Any],
+        learning_rate: float,
+        capture: Callable[[], dict[str, Any]],
+        with_replay: bool,
+    ) -> None:
+        self.model, self.origin, self.learning_rate, self.capture = model, origin, learning_rate, capture
+        self.replay = ReplayChunks(model.replay_buffer) if with_replay and hasattr(model, "replay_buffer") else None
+        self.seconds = 0.0
+        self._replay_timesteps = 0
+
+    def load_replay(self, checkpoint: Checkpoint, description: Mapping[str, Any] | None) -> bool:
+        """Fill the replay buffer.
+
+        :param description: as the state of the checkpoint has it
+        :return: whether there was something to load
+        """
+        self._replay_timesteps = self.model.num_timesteps
+        if self.replay is None or description is None:
+            return False
+        self.replay.load(checkpoint.replay, description)
+        return True
+
+    def save(self, folder: Path, details: Mapping[str, Any]) -> Checkpoint:
+        """Save a checkpoint of now.
+
+        :param folder: of all checkpoints
+        :param details: further entries of the manifest
+        """
+        began = time.perf_counter()
+        checkpoint = save_checkpoint(folder, self.model.num_timesteps, self._write, details)
+        if self.replay is not None:
+            self.replay.rebase(checkpoint.replay)
+        self.seconds += time.perf_counter() - began
+        return checkpoint
+
+    def _write(self, folder: Path) -> dict[str, StoredFile]:
+        write_model_zip(self.model, folder / MODEL_NAME, self.origin, self.learning_rate)
+        statistics = self.model.get_vec_normalize_env()
+        if isinstance(statistics, VecNormalize):
+            write_statistics(statistics, folder)
+        state_folder = folder / STATE_NAME
+        state_folder.mkdir()
+        state = self.capture()
+        files: dict[str, StoredFile] = {}
+        if self.replay is not None:
+            state["replay"], files = self._write_replay(state_folder / REPLAY_NAME)
+        write_state(state_folder, state)
+        return {f"{STATE_NAME}/{REPLAY_NAME}/{name}": stored for name, stored in files.items()}
+
+    def _write_replay(self, folder: Path) -> tuple[dict[str, Any], dict[str, StoredFile]]:
+        assert self.replay is not None
+        folder.mkdir()
+        done = self.model.num_timesteps
+        rows_added = (done - self._replay_timesteps) // self.model.n_envs
+        self._replay_timesteps = done
+        return self.replay.save(folder, rows_added)
+
+
+class Checkpointing:
+    """Saves checkpoints: at an interval, at the milestones, for a new best model and at the end.
+
+    It comes after everything else that happens at a boundary, so that a checkpoint holds the outcome of that too.
+
+    :param interval: timesteps between two; None for a twentieth of the run, and at most a minute
+    :param steps_planned: length of the run
+    :param keep: how many of the newest stay; 0 keeps all
+    """
+
+    def __init__(
+        self,
+        writer: CheckpointWriter,
+        folder: RunFolder,
+        best: BestModel,
+        interval: int | None,
+        steps_planned: int,
+        keep: int,
+    ) -> None:
+        self.writer, self.folder, self.best, self.keep = writer, folder, best, keep
+        self.interval = interval or max(1, steps_planned // 20)
+        self.max_seconds = MAX_SECONDS_BETWEEN_CHECKPOINTS if interval is None else float("inf")
+        self._milestones = [int(steps_planned * share) for share in MILESTONES]
+        self._saved_milestones: set[int] = set()
+        self._last_timesteps, self._last_time = 0, time.monotonic()
+
+    def at_boundary(self) -> None:
+        """Save when it is time."""
+        timesteps = self.writer.model.num_timesteps
+        passed = any(self._last_timesteps < step <= timesteps for step in self._milestones)
+        due = timesteps // self.interval > self._last_timesteps // self.interval
+        late = time.monotonic() - self._last_time > self.max_seconds and timesteps > self._last_timesteps
+        if passed or due or late or self.best.is_new:
+            self.save()
+
+    def save(self) -> None:
+        """Save now, let ``last`` and, for a new best model, ``best`` name it, and delete what is no longer needed."""
+        timesteps = self.writer.model.num_timesteps
+        if any(self._last_timesteps < step <= timesteps for step in self._milestones):
+            self._saved_milestones.add(timesteps)
+        self._last_timesteps, self._last_time = timesteps, time.monotonic()
+        is_best, self.best.is_new = self.best.is_new, False
+        score = {"best_by": self.best.rule, "mean_reward": self.best.score} if is_best else {}
+        details = {"score": score, "best": self.best.timesteps}
+        checkpoint = self.writer.save(self.folder.checkpoints, details)
+        self.folder.point("last", checkpoint)
+        if is_best:
+            self.folder.point("best", checkpoint)
+        self.folder.prune(self.keep, frozenset(self._saved_milestones))
+
+    def state(self) -> dict[str, Any]:
+        """Give what resuming needs."""
+        return {"last_timesteps": self._last_timesteps, "milestones": sorted(self._saved_milestones)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._last_timesteps, self._saved_milestones = state["last_timesteps"], set(state["milestones"])

@@ -1,0 +1,106 @@
+"""Nested state on disk as JSON and arrays: what resuming a run needs is read back to the last bit, without pickle.
+
+Dictionaries, lists, numbers, texts and None go into a JSON file as they are; arrays, tensors and numpy's numbers go
+into an uncompressed ``.npz`` beside it, and the JSON says where they belong.
+"""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rl_baselines.errors import UsageError
+
+JSON_NAME, ARRAYS_NAME = "state.json", "arrays.npz"
+_MARK = "__array__"
+
+
+def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write nested state into a folder; tuples become lists.
+
+    :param state: keys of dictionaries are texts
+    :raises TypeError: for a value that is neither JSON nor an array, naming its place
+    """
+    arrays: dict[str, np.ndarray] = {}
+    content = _split(state, "", arrays)
+    (folder / JSON_NAME).write_text(json.dumps(content, indent=1))
+    np.savez(folder / ARRAYS_NAME, **arrays)  # type: ignore[arg-type]
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Read nested state; tensors come back as arrays.
+
+    :raises UsageError: when it is missing or torn
+    """
+    try:
+        content = json.loads((folder / JSON_NAME).read_text())
+        with np.load(folder / ARRAYS_NAME, allow_pickle=False) as arrays:
+            joined: dict[str, Any] = _join(content, arrays)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UsageError(f"cannot read the state in {folder}: {error}") from None
+    return joined
+
+
+def _split(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or key == _MARK:
+                raise TypeError(f"the key {key!r} at {place or 'the top'} cannot be saved")
+        return {key: _split(part, f"{place}/{key}", arrays) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_split(part, f"{place}/{index}", arrays) for index, part in enumerate(value)]
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        name = place.strip("/")
+        arrays[name] = np.asarray(value)
+        return {_MARK: name, "scalar": isinstance(value, np.generic)}
+    raise TypeError(f"a {type(value).__name__} at {place} cannot be saved")
+
+
+def _join(content: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(content, dict):
+        if _MARK in content:
+            array = arrays[content[_MARK]]
+            return array[()] if content["scalar"] else array
+        return {key: _join(part, arrays) for key, part in content.items()}
+    if isinstance(content, list):
+        return [_join(part, arrays) for part in content]
+    return content
+
+
+def first_difference(one: Any, other: Any, place: str = "") -> str | None:
+    """Name the first place where two nested states differ, and how; None when they are equal to the last bit."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in [*one, *(key for key in other if key not in one)]:
+            if key not in one or key not in other:
+                return f"{place}/{key}: only in one of them".strip("/")
+            if found := first_difference(one[key], other[key], f"{place}/{key}"):
+                return found
+        return None
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
+        found_all = (first_difference(a, b, f"{place}/{i}") for i, (a, b) in enumerate(zip(one, other, strict=True)))
+        return next(filter(None, found_all), None)
+    if isinstance(one, (np.ndarray, np.generic, torch.Tensor)) or isinstance(other, (np.ndarray, torch.Tensor)):
+        return _array_difference(np.asarray(one), np.asarray(other), place.strip("/"))
+    return None if type(one) is type(other) and _same(one, other) else f"{place.strip('/')}: {one!r} and {other!r}"
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) or (one != one and other != other)
+
+
+def _array_difference(one: np.ndarray, other: np.ndarray, place: str) -> str | None:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return f"{place}: {one.dtype} {one.shape} and {other.dtype} {other.shape}"
+    if one.tobytes() == other.tobytes():
+        return None
+    differing = np.atleast_1d(one != other)
+    largest = np.abs(np.subtract(one, other, dtype=np.float64)).max()
+    return f"{place}: {int(differing.sum())} of {one.size} numbers differ, by {largest:.3g} at most"

@@ -1,0 +1,67 @@
+"""N steps + kill -9 + resume + M steps equals N + M steps to the last bit, in real processes."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import TINY, Run, read_csv, run_command, table_row
+from resuming import assert_same, content, records, resume, train_killed, train_whole
+
+COMMON = ("--gym-packages", "toy_envs", "killer", "--seed", 3, "--keep-checkpoints", 0, "--eval-episodes", 2)
+CARTPOLE = ("--env", "CartPole-v1", *COMMON, *TINY)
+PENDULUM = ("--env", "Pendulum-v1", *COMMON, *TINY)
+ON_POLICY = ("--num-timesteps", 256, "--save-interval", 64, "--eval-freq", 96, "--min-episodes-save", 2, "--n-envs", 2)
+OFF_POLICY = (
+    *("--num-timesteps", 500, "--save-interval", 90, "--eval-freq", 120, "--min-episodes-save", 2),
+    *("--hyperparam", "learning_starts:60", "batch_size:16", "buffer_size:300"),
+)
+ROLLOUT = ("--hyperparam", "n_steps:16")
+PPO = (*CARTPOLE, *ON_POLICY, *ROLLOUT, "n_epochs:2")
+RECURRENT = ("--policy-kwargs", "net_arch:[8]", "lstm_hidden_size:8")
+CASES: dict[str, tuple[Any, ...]] = {
+    "ppo": PPO,
+    "a2c": (*CARTPOLE, *ON_POLICY, "--algo", "a2c"),
+    "trpo": (*CARTPOLE, *ON_POLICY, "--algo", "trpo", *ROLLOUT, "batch_size:16"),
+    "ppo_lstm": (*CARTPOLE, *RECURRENT, *ON_POLICY, "--algo", "ppo_lstm", *ROLLOUT, "batch_size:16", "n_epochs:2"),
+    "maskable_ppo": ("--env", "MaskedWalk-v0", *COMMON, *TINY, *ON_POLICY, "--algo", "maskable_ppo", *ROLLOUT),
+    "ars": (*CARTPOLE, *ON_POLICY, "--algo", "ars", "--hyperparam", "n_delta:2", "--num-timesteps", 700),
+    "random_agent": ("--env", "CartPole-v1", *COMMON, *ON_POLICY, "--algo", "random_agent", *ROLLOUT),
+    "dqn": (*CARTPOLE, *OFF_POLICY, "--algo", "dqn", "--lr-decay", "linear"),
+    "qrdqn": (*CARTPOLE, *OFF_POLICY, "--algo", "qrdqn", "--policy-kwargs", "n_quantiles:11"),
+    "sac": (*PENDULUM, *OFF_POLICY, "--algo", "sac"),
+    "td3": (*PENDULUM, *OFF_POLICY, "--algo", "td3", "--hyperparam", "noise_type:ornstein-uhlenbeck"),
+    "ddpg": (*PENDULUM, *OFF_POLICY, "--algo", "ddpg", "--hyperparam", "noise_type:normal"),
+    "tqc": (*PENDULUM, *OFF_POLICY, "--algo", "tqc", "--n-envs", 2, "--lr-decay", "cosine"),
+    "crossq": (*PENDULUM, *OFF_POLICY, "--algo", "crossq"),
+    "ppo_gsde": (*PENDULUM, *ON_POLICY, *ROLLOUT, "n_epochs:2", "use_sde:true", "sde_sample_freq:4", "--norm-reward"),
+    "ppo_processes": (*PPO, "--vec-env", "processes", "--num-cpu", 2, "--n-envs", 3, "--hyperparam", "n_minibatches:1"),
+    "ppo_by_eval_stacked": (*PPO, "--num-stack", 3, "--best-by", "eval", "--norm-reward"),
+    "ppo_pictures": (
+        *("--env", "DictionaryWalk-v0", *COMMON, *ON_POLICY, *ROLLOUT, "n_epochs:1", "--num-stack", 2),
+        *("--policy-kwargs", "net_arch:[8]", "--num-timesteps", 128),
+    ),
+    "sac_her": (
+        *("--env", "GoalWalk-v0", *COMMON, *TINY, *OFF_POLICY, "--algo", "sac", "--her", "--n-envs", 2),
+        *("--hyperparam", "learning_starts:60"),
+    ),
+    "sac_gsde": (*PENDULUM, *OFF_POLICY, "--algo", "sac", "--hyperparam", "use_sde:true", "train_freq:8"),
+    "sac_n_step": (*PENDULUM, *OFF_POLICY, "--algo", "sac", "--hyperparam", "n_steps:3"),
+    "dqn_by_episode": (*CARTPOLE, *OFF_POLICY, "--algo", "dqn", "--hyperparam", "train_freq:[1,episode]"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_killed_and_resumed_run_equals_one_that_was_not(name: str, tmp_path: Path) -> None:
+    whole = train_whole(CASES[name], tmp_path / "whole")
+    done = whole.record["timesteps"]
+    n_envs = whole.settings["n_envs"]
+    in_one_process = n_envs if whole.settings["vec_env"] == "dummy" else 2
+    kill_at = int(done * 0.7) // n_envs * in_one_process
+    killed = train_killed(CASES[name], tmp_path / "killed", kill_at)
+    before = killed.steps
+    assert 0 < before[-1] < done and killed.record["status"] == "running"
+    out = resume(killed, folder=tmp_path).out
+    assert f"From step {before[-1]:,}: exact" in out, out
+    assert [entry["exact"] for entry in killed.record["resumes"]] == [True]
+    assert_same(killed, whole)
