@@ -48,8 +48,9 @@ def trim(folder: RunFolder, marks: Mapping[str, int], aside: Path) -> list[str]:
         n_cut, n_lacking = trim_one(path, marks.get(name, 0), target)
         cut[kind] += n_cut
         lacking[kind] += n_lacking
-    kinds = (folder.progress, folder.evaluations, folder.monitor, folder.tensorboard)
-    return [words for kind in kinds for words in _said(kind.name, cut[kind.name], lacking[kind.name])]
+    units = {folder.progress: "row", folder.evaluations: "byte", folder.monitor: "byte", folder.tensorboard: "byte"}
+    kinds = [(path.name, unit) for path, unit in units.items()]
+    return [words for kind, unit in kinds for words in _in_words(kind, unit, cut[kind], lacking[kind])]
 
 
 def _records(folder: RunFolder) -> list[Path]:
@@ -121,7 +122,6 @@ def _free_name(target: Path) -> Path:
     return free
 
 
-def _said(kind: str, n_cut: int, n_lacking: int) -> list[str]:
-    unit = "row" if kind == "progress.csv" else "byte"
-    amounts = [f"{count:,} {unit}{'' if count == 1 else 's'}" for count in (n_cut, n_lacking)]
-    return [f"{kind}: {amounts[0]}"] * bool(n_cut) + [f"{kind} lacks {amounts[1]}"] * bool(n_lacking)
+def _in_words(kind: str, unit: str, n_cut: int, n_lacking: int) -> list[str]:
+    amounts = [(f"{kind}: ", n_cut), (f"{kind} lacks ", n_lacking)]
+    return [f"{words}{count:,} {unit}{'' if count == 1 else 's'}" for words, count in amounts if count]

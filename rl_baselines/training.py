@@ -155,7 +155,8 @@ class TrainingRun:
     def restore(self, resumption: Resumption) -> None:
         """Go on from a checkpoint, and note what became of every component."""
         checkpoint, state = resumption.checkpoint, resumption.state
-        load_tensors(self.model, read_model_zip(checkpoint.model))
+        if self.model.policy.state_dict():  # a random agent has nothing to load
+            load_tensors(self.model, read_model_zip(checkpoint.model))
         if isinstance(self.env, VecNormalize):
             apply_statistics(self.env, read_statistics(checkpoint.path / JSON_NAME), str(checkpoint.path))
             if self.evaluation is not None:
