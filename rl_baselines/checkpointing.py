@@ -69,11 +69,26 @@ class CheckpointWriter:
         self.seconds += time.perf_counter() - began
         return checkpoint
 
-    def _write(self, folder: Path) -> dict[str, StoredFile]:
+    def save_model(self, folder: Path, details: Mapping[str, Any]) -> Checkpoint:
+        """Save a checkpoint of the model and its statistics alone, which cannot be resumed.
+
+        :param folder: of all checkpoints
+        :param details: further entries of the manifest
+        """
+        began = time.perf_counter()
+        checkpoint = save_checkpoint(folder, self.model.num_timesteps, self._write_model, details)
+        self.seconds += time.perf_counter() - began
+        return checkpoint
+
+    def _write_model(self, folder: Path) -> dict[str, StoredFile]:
         write_model_zip(self.model, folder / MODEL_NAME, self.origin, self.learning_rate)
         statistics = self.model.get_vec_normalize_env()
         if isinstance(statistics, VecNormalize):
             write_statistics(statistics, folder)
+        return {}
+
+    def _write(self, folder: Path) -> dict[str, StoredFile]:
+        self._write_model(folder)
         state_folder = folder / STATE_NAME
         state_folder.mkdir()
         state = self.capture()
@@ -93,7 +108,8 @@ class CheckpointWriter:
 
 
 class Checkpointing:
-    """Saves checkpoints: at an interval, at the milestones, for a new best model and at the end.
+    """Saves checkpoints: all of the training at an interval, at the milestones and at the end, and between those the
+    model alone when it is the best so far, which may be often.
 
     It comes after everything else that happens at a boundary, so that a checkpoint holds the outcome of that too.
 
@@ -124,22 +140,30 @@ class Checkpointing:
         passed = any(self._last_timesteps < step <= timesteps for step in self._milestones)
         due = timesteps // self.interval > self._last_timesteps // self.interval
         late = time.monotonic() - self._last_time > self.max_seconds and timesteps > self._last_timesteps
-        if passed or due or late or self.best.is_new:
+        if passed or due or late:
             self.save()
+        elif self.best.is_new:
+            checkpoint = self.writer.save_model(self.folder.checkpoints, self._details())
+            self._point_best(checkpoint)
 
     def save(self) -> None:
-        """Save now, let ``last`` and, for a new best model, ``best`` name it, and delete what is no longer needed."""
+        """Save all of the training now, let ``last`` name it, and delete what is no longer needed."""
         timesteps = self.writer.model.num_timesteps
         if any(self._last_timesteps < step <= timesteps for step in self._milestones):
             self._saved_milestones.add(timesteps)
         self._last_timesteps, self._last_time = timesteps, time.monotonic()
-        is_best, self.best.is_new = self.best.is_new, False
-        score = {"best_by": self.best.rule, "mean_reward": self.best.score} if is_best else {}
-        details = {"score": score, "best": self.best.timesteps}
-        checkpoint = self.writer.save(self.folder.checkpoints, details)
+        checkpoint = self.writer.save(self.folder.checkpoints, self._details())
         self.folder.point("last", checkpoint)
-        if is_best:
+        self._point_best(checkpoint)
+
+    def _details(self) -> dict[str, Any]:
+        score = {"best_by": self.best.rule, "mean_reward": self.best.score} if self.best.is_new else {}
+        return {"score": score, "best": self.best.timesteps}
+
+    def _point_best(self, checkpoint: Checkpoint) -> None:
+        if self.best.is_new:
             self.folder.point("best", checkpoint)
+            self.best.is_new = False
         self.folder.prune(self.keep, frozenset(self._saved_milestones))
 
     def state(self) -> dict[str, Any]:

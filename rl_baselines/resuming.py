@@ -71,7 +71,7 @@ def open_resumption(text: str, log_dir: Path) -> Resumption:
 
 def _selected(folder: RunFolder, selection: str) -> Checkpoint:
     if not selection:
-        found = folder.checkpoint_folders()
+        found = [one for one in folder.checkpoint_folders() if one.can_be_resumed() or not one.is_complete()]
         if not found:
             raise UsageError(
                 f"{folder.path} has no checkpoint yet, so there is nothing to resume: start it anew, with "
@@ -205,8 +205,9 @@ def _optional_row(name: str, value: Any, without: str) -> tuple[str, str, str]:
 
 
 def trimmed_row(trimmed: Sequence[str], moved: Sequence[int], aside: Path) -> tuple[str, str, str]:
-    """Say what of the records lay beyond the checkpoint."""
+    """Say what of the records and checkpoints lay beyond the checkpoint."""
     words = [*trimmed, *([f"checkpoints {', '.join(map(str, moved))}"] if moved else [])]
     if not words:
         return "records", "restored", "nothing lay beyond the checkpoint"
-    return "records", "restored", f"cut back: {'; '.join(words)}; what was cut lies in {short(aside)}"
+    kept = f"; kept in {short(aside)}" if aside.exists() else ""
+    return "records", "restored", f"cut back: {'; '.join(words)}{kept}"

@@ -175,17 +175,18 @@ class RunFolder:
 
         The best model as of a checkpoint that stays, stays too: a run may be resumed from there.
 
-        :param keep: how many of the newest stay; 0 keeps all
+        :param keep: how many of the newest that can be resumed stay; 0 keeps all
         :param milestones: timesteps of checkpoints that stay
         """
         if not keep:
             return
         found = self.all_checkpoints()
+        newest = [checkpoint.path for checkpoint in found if checkpoint.can_be_resumed()][-keep:]
         linked = {pointed.path for name in ("best", "last") if (pointed := self.pointed(name))}
         kept = [
             checkpoint
-            for index, checkpoint in enumerate(found)
-            if index >= len(found) - keep
+            for checkpoint in found
+            if checkpoint.path in newest
             or checkpoint.path in linked
             or checkpoint.has_children
             or int(checkpoint.path.name) in milestones
