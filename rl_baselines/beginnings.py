@@ -54,7 +54,7 @@ def go_on(resumption: Resumption, plan: RunPlan, options: RunOptions, argv: Sequ
     :raises UsageError: when something does not fit
     """
     folder, state = resumption.folder, resumption.state
-    aside = folder.aside / datetime.datetime.now().strftime("%y-%m-%d_%Hh%M_%S")
+    aside = folder.new_aside(datetime.datetime.now())
     moved = folder.set_aside_after(int(resumption.checkpoint.path.name), aside)
     trimmed = trim(folder, state["records"], aside)
     run = TrainingRun(plan, options, folder, continues=True)

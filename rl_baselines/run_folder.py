@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -196,6 +197,12 @@ class RunFolder:
         for checkpoint in found:
             if checkpoint.path not in needed:
                 delete_folder(checkpoint.path)
+
+    def new_aside(self, now: datetime.datetime) -> Path:
+        """Name a folder, not yet there, for what is cut off when the run is resumed."""
+        name = now.strftime(_TIME_FORMAT)
+        names = (name if suffix == 1 else f"{name}_{suffix}" for suffix in count(1))
+        return next(path for path in map(self.aside.joinpath, names) if not path.exists())
 
     def set_aside_after(self, timesteps: int, aside: Path) -> list[int]:
         """Move the checkpoints beyond a step aside, the newest first, and delete what was never finished.

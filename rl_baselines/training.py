@@ -269,6 +269,7 @@ class TrainingRun:
                 outcome.reason = str(stop)
         self.checkpointing.save()
         if self.model.logger.name_to_value and not outcome.can_go_on:
+            self.model.logger.record("time/total_timesteps", self.model.num_timesteps, exclude="tensorboard")
             self.model.logger.dump(self.model.num_timesteps)
 
     def close(self, outcome: Outcome) -> None:

@@ -99,6 +99,11 @@ class Run:
         """The timesteps at which there are checkpoints."""
         return sorted(int(path.name) for path in (self.path / "checkpoints").iterdir())
 
+    @property
+    def resumable_steps(self) -> list[int]:
+        """The timesteps of the checkpoints that hold more than a model."""
+        return [step for step in self.steps if (self.checkpoint(step) / "state").is_dir()]
+
     def checkpoint(self, name: str | int) -> Path:
         """A checkpoint's folder, by link or timesteps."""
         return self.path / "checkpoints" / f"{name:09d}" if isinstance(name, int) else (self.path / name).resolve()
@@ -248,9 +253,9 @@ def shared_output(factory: pytest.TempPathFactory, name: str) -> str:
     return (run.path.parents[4] / f"{name}.done").read_text()
 
 
-def table_row(out: str, name: str) -> str:
+def table_row(out: str, name: str, column: int = 1) -> str:
     """The value in the first row of that name of the tables that a command printed; wrapped lines are joined."""
-    cells = [[cell.strip() for cell in line.split("│")[1:3]] for line in out.splitlines() if line.startswith("│")]
-    first = next(index for index, (label, _) in enumerate(cells) if label == name)
-    rest = itertools.takewhile(lambda cell: not cell[0], cells[first + 1 :])
-    return " ".join([cells[first][1], *(value for _, value in rest)])
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    first = next(index for index, row in enumerate(cells) if row[0] == name)
+    rest = itertools.takewhile(lambda row: not row[0], cells[first + 1 :])
+    return " ".join([cells[first][column], *(row[column] for row in rest)])

@@ -59,7 +59,7 @@ def test_a_killed_and_resumed_run_equals_one_that_was_not(name: str, tmp_path: P
     in_one_process = n_envs if whole.settings["vec_env"] == "dummy" else 2
     kill_at = int(done * 0.7) // n_envs * in_one_process
     killed = train_killed(CASES[name], tmp_path / "killed", kill_at)
-    before = killed.steps
+    before = killed.resumable_steps
     assert 0 < before[-1] < done and killed.record["status"] == "running"
     out = resume(killed, folder=tmp_path).out
     assert f"From step {before[-1]:,}: exact" in out, out

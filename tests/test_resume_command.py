@@ -1,0 +1,178 @@
+"""``--resume``: what it continues, what it refuses, and what it says."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli import TINY, Run, call, call_train, differences, newest, read_csv, run_command, start, table_row
+from resuming import assert_same, content, records, resume, train_killed, train_whole
+from test_resume_exact import CARTPOLE, COMMON, OFF_POLICY, ON_POLICY, PENDULUM, PPO, ROLLOUT
+
+from rl_baselines.beginnings import begin
+from rl_baselines.config import RunOptions
+from rl_baselines.resolution import Layer, plan_run
+from rl_baselines.train import main
+from rl_baselines.training import Outcome
+
+A2C = (*CARTPOLE, *ON_POLICY, "--algo", "a2c", "--eval-freq", 0, "--num-timesteps", 260)
+
+
+def resumed(run: Run, *flags: object) -> str:
+    """Resume a run in this process and give what was printed."""
+    done = call(main, "--resume", run.path, *flags)
+    assert (done.code, done.err) == (0, ""), done.out + done.err
+    return done.out
+
+
+def refused(*flags: object) -> str:
+    """The one line with which a command line is refused."""
+    done = call(main, *flags)
+    assert (done.code, done.out) == (2, ""), done.out + done.err
+    (line,) = done.err.splitlines()
+    return line
+
+
+def test_a_resumed_run_can_be_killed_and_resumed_again(tmp_path: Path) -> None:
+    whole = train_whole(PPO, tmp_path / "whole")
+    killed = train_killed(PPO, tmp_path / "killed", 100)
+    first = killed.resumable_steps[-1]
+    done = run_command("rl_baselines.train", "--resume", killed.path, folder=tmp_path, KILL_AT_STEP="140")
+    assert done.code == -signal.SIGKILL
+    second = killed.resumable_steps[-1]
+    assert 0 < first < second < 256
+    resume(killed, folder=tmp_path)
+    assert [entry["timesteps"] for entry in killed.record["resumes"]] == [first, second]
+    assert_same(killed, whole)
+
+
+def test_a_run_resumed_from_an_earlier_step_repeats_the_rest(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    reference, final = records(run), content(run)
+    later = [step for step in run.steps if step > 128]
+    out = resumed_at(run, 128)
+    assert "From step 128: exact" in out
+    assert records(run) == reference and differences(content(run), final) == []
+    (aside,) = (run.path / "aside").iterdir()
+    assert sorted(int(path.name) for path in (aside / "checkpoints").iterdir()) == later
+    kept = read_csv(aside / "progress.csv")
+    assert [row["time/total_timesteps"] for row in kept] == [str(32 * (i + 1)) for i in range(8)] + ["256"]
+    assert not list(aside.rglob("*tfevents*")) and list((aside / "tensorboard").iterdir())
+    assert f"checkpoints {', '.join(map(str, later))}; kept in" in table_row(out, "records", 2)
+
+
+def resumed_at(run: Run, step: int, *flags: object) -> str:
+    done = call(main, "--resume", f"{run.path}@step:{step}", *flags)
+    assert (done.code, done.err) == (0, ""), done.out + done.err
+    return done.out
+
+
+def test_the_best_model_of_an_earlier_step_is_the_best_again(tmp_path: Path) -> None:
+    """Also when it was not kept for its own sake, but for the checkpoint from which it was the best."""
+    flags = ("--env", "Trend-v0", "--gym-packages", "toy_envs", *TINY, "--n-envs", 1, "--keep-checkpoints", 1)
+    run, _ = call_train(
+        *(*flags, "--hyperparam", "n_steps:10", "n_minibatches:1", "--num-timesteps", 200, "--eval-freq", 0),
+        *("--min-episodes-save", 1, "--save-interval", 100),
+        log_dir=tmp_path / "logs",
+    )
+    assert run.checkpoint("best").name == "000000200"
+    assert run.manifest(100)["best"] == 100 and run.manifest(20)["best"] == 20
+    assert run.steps == [20, 100, 200]
+    done = call(main, "--resume", f"{run.path}@step:100", "--num-timesteps", 101)
+    assert done.code == 0, done.err
+    assert "step 100, mean reward 5.5" in table_row(done.out, "best model", 2)
+
+
+def test_a_longer_horizon_with_a_constant_rate_equals_a_longer_run(tmp_path: Path) -> None:
+    short_run, _ = call_train(*A2C, log_dir=tmp_path / "short")
+    resumed(short_run, "--num-timesteps", 520)
+    long_run, _ = call_train(*A2C, "--num-timesteps", 520, log_dir=tmp_path / "long")
+    assert short_run.settings["num_timesteps"] == 520
+    assert differences(short_run.tensors("last"), long_run.tensors("last")) == []
+    ours, theirs = records(short_run), records(long_run)
+    for name in ("progress", "evaluations", "000.monitor.csv", "001.monitor.csv", "best", "last"):
+        assert ours[name] == theirs[name], name
+    assert short_run.record["resumes"][0]["horizon"] == {"before": 260, "now": 520, "learning_rate": 7e-4}
+
+
+def test_a_longer_horizon_continues_the_rate_and_decays_over_what_remains(tmp_path: Path) -> None:
+    """From the rate r of the last update before step T, update k runs at r (P - s_k) / (P - T), s_k its first step."""
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    out = resumed_at(run, 128, "--num-timesteps", 384)
+    last_rate = 2.5e-4 * (1 - 96 / 256)
+    expected = [2.5e-4 * (1 - step / 256) for step in range(0, 128, 32)]
+    expected += [last_rate * ((1 - step / 384) / (1 - 128 / 384)) for step in range(128, 384, 32)]
+    rates = [float(row["train/learning_rate"]) for row in read_csv(run.path / "progress.csv")[1:]]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert "by the rate of the last update, over what remains: the horizon was 256" in table_row(out, "learning rate")
+    assert run.record["resumes"][0]["horizon"]["learning_rate"] == pytest.approx(last_rate, rel=1e-15)
+    assert (run.record["steps_planned"], run.settings["num_timesteps"]) == (384, 384)
+    assert differences(run.tensors("last"), reference_with_rates(run, expected, tmp_path)) == []
+
+
+def reference_with_rates(run: Run, rates: list[float], tmp_path: Path) -> dict[str, Any]:
+    """The parameters of an uninterrupted run of the same length, each of whose updates is given its rate."""
+    settings = {name: value for name, value in run.settings.items() if name not in ("load_rl_model_path", "new_lr")}
+    plan = plan_run([Layer("run", settings)], None)
+    training = begin(plan, RunOptions(log_dir=str(tmp_path / "reference")), ())
+    model: Any = training.model
+    model.lr_schedule = lambda _: rates[model._rollout_start_timesteps // 32]
+    outcome = Outcome()
+    training.learn([], outcome)
+    training.close(outcome)
+    return Run(training.folder.path).tensors("last")
+
+
+def test_a_finished_run_with_a_longer_horizon_goes_on(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    resumed(run, "--num-timesteps", 320)
+    rows = read_csv(run.path / "progress.csv")
+    assert [int(row["time/total_timesteps"]) for row in rows] == [*range(32, 321, 32), 320]
+    rates = [float(row["train/learning_rate"]) for row in rows[9:]]
+    assert rates == pytest.approx([2.5e-4 / 8, 2.5e-4 / 16], rel=1e-12)
+
+
+def test_dqn_explores_for_as_many_steps_when_the_horizon_grows(tmp_path: Path) -> None:
+    flags = (*CARTPOLE, *OFF_POLICY, "--algo", "dqn", "--num-timesteps", 400, "--save-interval", 100)
+    flags = (*flags, "--hyperparam", "exploration_fraction:0.5")
+    run, _ = call_train(*flags, log_dir=tmp_path / "logs")
+    for _ in range(2):  # twice from the same checkpoint: the second time the horizon is longer already
+        resumed_at(run, 100, "--num-timesteps", 800)
+        state = json.loads((run.checkpoint(500) / "state" / "state.json").read_text())
+        assert state["model"]["counters"]["exploration_fraction"] == 0.25
+        middle = json.loads((run.checkpoint(200) / "state" / "state.json").read_text())
+        assert middle["model"]["counters"]["exploration_rate"] == pytest.approx(1 - 0.95 * 196 / 200, abs=0.02)
+        assert state["model"]["counters"]["exploration_rate"] == 0.05
+
+
+def test_the_first_update_after_a_resume_is_that_of_the_uninterrupted_run(tmp_path: Path) -> None:
+    """Learning rate, epsilon, entropy coefficient and the number of updates, at the next checkpoint."""
+    cases = {
+        "dqn": (*CARTPOLE, *OFF_POLICY, "--algo", "dqn", "--lr-decay", "linear", "--hyperparam", "buffer_size:90"),
+        "sac": (*PENDULUM, *OFF_POLICY, "--algo", "sac", "--lr-decay", "linear"),
+    }
+    for name, flags in cases.items():
+        flags = (*flags, "--num-timesteps", 104, "--save-interval", 4, "--eval-freq", 0)
+        run, _ = call_train(*flags, log_dir=tmp_path / name)
+        before, expected = first_update(run, 80), first_update(run, 84)
+        assert expected["n_updates"] - before["n_updates"] == {"dqn": 1, "sac": 4}[name]
+        assert all(before[part] != expected[part] for part in {"dqn": ("rates",), "sac": ("rates", "entropy")}[name])
+        resumed_at(run, 80)
+        assert first_update(run, 84) == expected
+
+
+def first_update(run: Run, step: int) -> dict[str, Any]:
+    counters = json.loads((run.checkpoint(step) / "state" / "state.json").read_text())["model"]["counters"]
+    entropy = run.tensors(step).get("pytorch_variables/log_ent_coef")
+    return {
+        "n_updates": counters["_n_updates"],
+        "epsilon": counters.get("exploration_rate"),
+        "rates": run.learning_rates(step),
+        "entropy": None if entropy is None else entropy.item(),
+    }
