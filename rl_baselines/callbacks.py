@@ -137,11 +137,14 @@ class PeriodicEvaluation:
     def state(self) -> dict[str, Any]:
         """Give what resuming needs."""
         last = None if self.last_result is None else self.last_result.to_state()
-        return {"last_timesteps": self._last_timesteps, "last_result": last}
+        memories = self.env.env_method("memory")
+        return {"last_timesteps": self._last_timesteps, "last_result": last, "memories": memories}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._last_timesteps, last = state["last_timesteps"], state["last_result"]
+        for index, memory in enumerate(state["memories"]):
+            self.env.env_method("set_memory", memory, indices=index)
         self.last_result = None if last is None else EvaluationResult.from_state(last)
 
     def _record(self, result: EvaluationResult) -> None:

@@ -74,8 +74,7 @@ class EpisodeSeeds(gym.Wrapper[ObsType, ActType, ObsType, ActType]):
         return derive_seed(self.sequence_seed, "episode", episode)
 
     def _start(self, start_seed: int, options: dict[str, Any] | None) -> tuple[ObsType, dict[str, Any]]:
-        if self._has_lasting_state:
-            self._lasting_state = self.unwrapped.lasting_state()  # type: ignore[attr-defined]
+        self._lasting_state = self.memory()
         self._start_seed, self._options, self._actions = start_seed, options, []
         observation, info = self.env.reset(seed=start_seed, options=options)
         self._observation = observation
@@ -113,8 +112,7 @@ class EpisodeSeeds(gym.Wrapper[ObsType, ActType, ObsType, ActType]):
         self._chosen_seeds = deque(state["chosen_seeds"])
         if state["start_seed"] is None:
             return None
-        if self._has_lasting_state:
-            self.unwrapped.set_lasting_state(state["lasting_state"])  # type: ignore[attr-defined]
+        self.set_memory(state["lasting_state"])
         self._start(state["start_seed"], state["options"])
         for index, action in enumerate(state["actions"]):
             self._draw_pictures(index == len(state["actions"]) - 1)
@@ -123,6 +121,15 @@ class EpisodeSeeds(gym.Wrapper[ObsType, ActType, ObsType, ActType]):
                 self._draw_pictures(True)
                 return f"its episode ended after {index + 1} of {len(state['actions'])} repeated actions"
         return _observation_difference(_nested(self._observation), state["observation"])
+
+    def memory(self) -> Any:
+        """Give what the env remembers across episodes, as it is now; None when it offers nothing."""
+        return self.unwrapped.lasting_state() if self._has_lasting_state else None  # type: ignore[attr-defined]
+
+    def set_memory(self, state: Any) -> None:
+        """Let the env remember what `memory` gave."""
+        if self._has_lasting_state:
+            self.unwrapped.set_lasting_state(state)  # type: ignore[attr-defined]
 
     def _draw_pictures(self, wanted: bool) -> None:
         """Spare an env that knows how to do without the pictures that nobody sees."""

@@ -166,9 +166,9 @@ def resume_rows(
         _replay_row(state, replay_loaded),
     ]
     if failed:
-        rows.append(("environments", "lost", f"{len(failed)} of {len(n_actions)} did not come back: new episodes"))
+        rows.append(("open episodes", "lost", f"{len(failed)} of {len(n_actions)} did not come back: all begin anew"))
     else:
-        rows.append(("environments", "restored", f"{sum(n_actions):,} actions of {len(n_actions)} episodes repeated"))
+        rows.append(("open episodes", "restored", f"{sum(n_actions):,} actions of {len(n_actions)} repeated"))
     stack, lstm, noise = model["vector"]["stack"], model["lstm"], model["noise"]
     rows += [
         _optional_row("frame stack", stack, "no stacked observations"),

@@ -1,9 +1,8 @@
 """All the state of a training that a plain Stable-Baselines3 zip leaves out, captured and put back.
 
 Parameters, optimisers and further tensors are in the zip, normalization statistics beside it and the replay buffer in
-chunks of its own; everything else that a rollout or an update can change is captured here. The tables below name every
-attribute of the algorithms: what is saved, and what need not be because it is built anew or holds nothing between a
-training step and the next rollout, where a snapshot is taken.
+chunks of its own; everything else that a rollout or an update can change is captured here, between an update and the
+next rollout. `state_inventory` names every attribute with the place where it is saved or the reason why it need not be.
 """
 
 import random
@@ -26,40 +25,6 @@ COUNTERS = (
     *("learning_starts", "exploration_fraction"),
 )
 TENSORS = ("_last_obs", "_last_original_obs", "_last_episode_starts", "weights")
-SAVED = {
-    **dict.fromkeys((*COUNTERS, *TENSORS), "snapshot"),
-    **dict.fromkeys(("_last_lstm_states", "ep_info_buffer", "ep_success_buffer"), "snapshot"),
-    **dict.fromkeys(("_logger", "start_time", "action_noise", "action_space"), "snapshot"),
-    **dict.fromkeys(("policy", "ent_coef_optimizer", "log_ent_coef"), "model zip"),
-    "replay_buffer": "chunks",
-    "env": "journal of each environment, stacks and returns",
-}
-REBUILT = {
-    "_total_timesteps": "set when learning starts",
-    "_num_timesteps_at_start": "set when learning starts",
-    "at_boundary": "set before learning starts",
-    "lr_schedule": "a pure function, from the configuration",
-    "exploration_schedule": "a pure function, from the configuration",
-    "delta_std_schedule": "a pure function, from the configuration",
-    "clip_range": "a pure function, from the configuration",
-    "clip_range_vf": "a pure function, from the configuration",
-    "rollout_buffer": "emptied at the start of every rollout",
-    **dict.fromkeys(("rollout_buffer_class", "rollout_buffer_kwargs", "policy_class"), "from the configuration"),
-    **dict.fromkeys(
-        ("actor", "actor_target", "critic", "critic_target", "q_net", "q_net_target", "quantile_net"),
-        "another name of a part of the policy",
-    ),
-    "quantile_net_target": "another name of a part of the policy",
-    **dict.fromkeys(("batch_norm_stats", "batch_norm_stats_target"), "lists of the policy's own tensors"),
-    **dict.fromkeys(("actor_batch_norm_stats", "actor_batch_norm_stats_target"), "lists of the policy's own tensors"),
-    **dict.fromkeys(("critic_batch_norm_stats", "critic_batch_norm_stats_target"), "lists of the policy's own tensors"),
-    "ent_coef_tensor": "a constant, from the configuration",
-    "_vec_normalize_env": "one of the wrappers of env",
-    "observation_space": "of env",
-    **dict.fromkeys(("n_envs", "n_params", "pop_size", "processes", "_stats_window_size"), "from the configuration"),
-    "_custom_logger": "set with the logger",
-    "train_freq": "from the configuration",
-}
 
 
 def capture(model: BaseAlgorithm) -> dict[str, Any]:

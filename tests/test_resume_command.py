@@ -1,19 +1,16 @@
 """``--resume``: what it continues, what it refuses, and what it says."""
 
-import csv
 import json
-import re
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from cli import TINY, Run, call, call_train, differences, newest, read_csv, run_command, start, table_row
+from cli import TINY, Run, call, call_train, differences, read_csv, run_command, table_row
 from resuming import assert_same, content, records, resume, train_killed, train_whole
-from test_resume_exact import CARTPOLE, COMMON, OFF_POLICY, ON_POLICY, PENDULUM, PPO, ROLLOUT
+from test_resume_exact import CARTPOLE, COMMON, OFF_POLICY, ON_POLICY, PENDULUM, PPO
 
 from rl_baselines.beginnings import begin
 from rl_baselines.config import RunOptions
@@ -176,3 +173,177 @@ def first_update(run: Run, step: int) -> dict[str, Any]:
         "rates": run.learning_rates(step),
         "entropy": None if entropy is None else entropy.item(),
     }
+
+
+def test_a_fine_tune_is_resumed_with_its_parent_and_its_first_evaluation(tmp_path: Path) -> None:
+    """After the parent was deleted: a checkpoint is complete alone."""
+    parent, _ = call_train(*PPO, log_dir=tmp_path / "parents")
+    best = parent.checkpoint("best")
+    flags = ("--load-rl-model-path", parent.path, *COMMON, "--new-lr", 1e-3, "--compare-episodes", 3, *ON_POLICY)
+    whole = train_whole(flags, tmp_path / "whole")
+    killed = train_killed(flags, tmp_path / "killed", 180)
+    shutil.rmtree(parent.path)
+    out = resume(killed, folder=tmp_path).out
+    parent_row = f"{best}, after {whole.record['parent']['timesteps']} steps"
+    assert table_row(out, "parent").replace(" ", "") == parent_row.replace(" ", "")  # a long path is folded
+    assert table_row(out, "before").startswith("mean reward ")
+    assert "evaluating the loaded policy" not in out
+    assert_same(killed, whole)
+    assert killed.record["parent"] == whole.record["parent"] and len(killed.record["comparisons"]) >= 2
+
+
+@pytest.mark.parametrize("flags", [("--seed", 4), ("--algo", "sac"), ("--hyperparam", "n_steps:8"), ("-c",)])
+def test_other_settings_are_refused_with_the_command_that_takes_them(flags: tuple[object, ...], tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    words = " ".join(map(str, flags))
+    for named in (["--resume", run.path], [f"--resume={run.path}"]):
+        name = {"-c": "--continuous-actions"}.get(str(flags[0]), str(flags[0]))
+        assert refused(*named, *flags) == (
+            f"error: --resume goes on with the run's own settings, {name} cannot change them; a new run from its last "
+            f"model can have others: python -m rl_baselines.train --load-rl-model-path {run.path}@last {words}"
+        )
+
+
+def test_wrong_names_and_selections_are_refused_in_one_line(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, "--keep-checkpoints", 1, log_dir=tmp_path / "logs")
+    missing = run.path.with_name(run.path.name + "9")
+    assert refused("--resume", missing) == f"error: there is no run at {missing}; did you mean {run.path}?"
+    assert refused("--resume", tmp_path) == f"error: {tmp_path} is not a run folder: it has no run.json"
+    assert f"has no checkpoint 'step:7'; complete checkpoints at steps: {', '.join(map(str, run.steps))}" in refused(
+        "--resume", f"{run.path}@step:7"
+    )
+    assert "unknown selection @first: expected @best, @last or @step:N" in refused("--resume", f"{run.path}@first")
+    assert refused("--resume", "latest", "--log-dir", tmp_path / "none") == (
+        f"error: there is no run under {tmp_path / 'none'}; --log-dir names another folder"
+    )
+    assert "lies before step 256, from which" in refused("--resume", run.path, "--num-timesteps", 100)
+    assert refused("--resume", run.path, "--auto-resume") == (
+        "error: --resume names a run and --auto-resume looks for one; give one of them"
+    )
+    assert "--stop-after expects a time such as 90s, 30m, 5h50m or 2d, got '5'" in refused(
+        "--resume", run.path, "--stop-after", 5
+    )
+    assert run.record["resumes"] == [] and not (run.path / "aside").exists()
+
+
+def test_a_checkpoint_without_state_is_refused(tmp_path: Path) -> None:
+    """As runs have them that were saved before runs could be resumed, and best models between two checkpoints."""
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    (light,) = sorted(set(run.steps) - set(run.resumable_steps))[:1]
+    line = refused("--resume", f"{run.path}@step:{light}")
+    assert line == (
+        f"error: {run.checkpoint(light)} holds a model but not the state of its training, so it cannot be resumed; "
+        f"a new run can start from it: --load-rl-model-path {run.checkpoint(light)}"
+    )
+    for step in run.resumable_steps:
+        shutil.rmtree(run.checkpoint(step))
+    assert "has no checkpoint yet, so there is nothing to resume: start it anew, with" in refused("--resume", run.path)
+
+
+def test_a_finished_run_says_so(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    before = run.record
+    for flags in ((), ("--num-timesteps", 256), ("--num-timesteps", 250)):
+        out = resumed(run, *flags)
+        end = "all timesteps done, step 256; --num-timesteps with a larger number lets it go on"
+        assert out == f"{run.path} is finished: {end}\n"
+    assert run.record == before
+
+
+def test_options_stay_those_of_the_run(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, "--save-interval", 32, log_dir=tmp_path / "logs")
+    resumed(run, "--num-timesteps", 320)
+    assert run.resumable_steps == [*range(32, 321, 32)]
+    resumed(run, "--num-timesteps", 448, "--save-interval", 128)
+    assert [step for step in run.resumable_steps if step > 320] == [384, 448]
+
+
+def test_without_its_replay_buffer_a_run_is_not_resumed_exactly_and_says_so(tmp_path: Path) -> None:
+    flags = (*PENDULUM, *OFF_POLICY, "--algo", "sac", "--save-replay-buffer", "none")
+    run, _ = call_train(*flags, log_dir=tmp_path / "logs")
+    assert not list(run.path.rglob("replay"))
+    out = resumed_at(run, 180)
+    assert "From step 180: reproducible, not exact: the replay buffer was not saved" in out
+    assert table_row(out, "replay buffer") == "lost"
+    (entry,) = run.record["resumes"]
+    assert (entry["exact"], entry["reasons"]) == (False, ["the replay buffer was not saved"])
+    counters = json.loads((run.checkpoint("last") / "state" / "state.json").read_text())["model"]["counters"]
+    assert counters["learning_starts"] == 180 + 60, "the policy fills the buffer before the next update"
+    assert counters["_n_updates"] == (180 - 60) + (500 - 240)
+    assert counters["acts_by_policy"] is True
+
+
+def test_another_processor_or_torch_is_named(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    folder = run.checkpoint(128)
+    path, manifest = folder / "state" / "state.json", json.loads((folder / "manifest.json").read_text())
+    state = json.loads(path.read_text())
+    state["machine"] |= {"cpu": "Z80", "torch": "0.4.1"}
+    path.write_text(json.dumps(state))
+    forge(folder, manifest)
+    out = resumed_at(run, 128)
+    assert "From step 128: reproducible, not exact: other cpu: Z80 then," in out
+    assert "other torch: 0.4.1 then," in out
+    assert run.record["resumes"][0]["exact"] is False
+
+
+def forge(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write a manifest that agrees with files that were changed."""
+    from rl_baselines.checkpoint import StoredFile, hash_of, save_checkpoint
+
+    files = {name: StoredFile((folder / name).stat().st_size, hash_of(folder / name)) for name in manifest["files"]}
+    other = folder.parent / "other"
+
+    def write(aside: Path) -> dict[str, StoredFile]:
+        shutil.copytree(folder, aside, dirs_exist_ok=True)
+        (aside / "manifest.json").unlink()
+        return files
+
+    details = {name: manifest[name] for name in ("score", "best")}
+    other.mkdir()
+    saved = save_checkpoint(other, manifest["timesteps"], write, details)
+    shutil.rmtree(folder)
+    shutil.move(saved.path, folder)
+    other.rmdir()
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_an_environment_that_does_not_come_back_is_named_and_training_goes_on(processes: bool, tmp_path: Path) -> None:
+    how = ("--vec-env", "processes", "--num-cpu", 2) if processes else ()
+    flags = ("--env", "LeakingWalk-v0", *COMMON, *TINY, *ON_POLICY, "--hyperparam", "n_steps:13", "n_epochs:1", *how)
+    flags = (*flags, "--hyperparam", "n_minibatches:1")
+    run, _ = call_train(*flags, "--num-timesteps", 260, "--save-interval", 26, log_dir=tmp_path / "logs")
+    out = resumed_at(run, 130)
+    reason = "environment 0: its observation after the same seed and actions differs by up to "
+    assert f"From step 130: reproducible, not exact: {reason}" in out
+    assert table_row(out, "open episodes") == "lost"
+    (entry,) = run.record["resumes"]
+    assert entry["exact"] is False and len(entry["reasons"]) == 2 and entry["reasons"][0].startswith(reason)
+    assert run.record["status"] == "finished" and run.record["timesteps"] == 260
+
+
+def test_an_environment_that_offers_its_memory_comes_back_exactly(tmp_path: Path) -> None:
+    flags = ("--env", "RememberingWalk-v0", *COMMON, *TINY, *ON_POLICY, "--hyperparam", "n_steps:13", "n_epochs:1")
+    flags = (*flags, "--hyperparam", "n_minibatches:1")
+    whole = train_whole((*flags, "--save-interval", 26), tmp_path / "whole")
+    killed = train_killed((*flags, "--save-interval", 26), tmp_path / "killed", 200)
+    assert ": exact" in resume(killed, folder=tmp_path).out
+    assert_same(killed, whole)
+
+
+def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    code = "import fcntl, sys, time; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX); f.truncate(0); "
+    code += "f.write('123'); f.flush(); print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen(["python3", "-c", code, str(run.path / ".lock")], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+            line = refused("--resume", run.path)
+            assert line == f"error: {run.path} is in use by process 123: wait for it, or stop it first"
+            line = refused(*PPO, "--auto-resume", "--log-dir", tmp_path / "logs")
+            assert line == (
+                f"error: {run.path} is this very run and is being trained now: wait for it or stop it; without "
+                "--auto-resume a second one begins"
+            )
+        finally:
+            holder.kill()

@@ -1,12 +1,11 @@
 """N steps + kill -9 + resume + M steps equals N + M steps to the last bit, in real processes."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import TINY, Run, read_csv, run_command, table_row
-from resuming import assert_same, content, records, resume, train_killed, train_whole
+from cli import TINY
+from resuming import assert_same, resume, train_killed, train_whole
 
 COMMON = ("--gym-packages", "toy_envs", "killer", "--seed", 3, "--keep-checkpoints", 0, "--eval-episodes", 2)
 CARTPOLE = ("--env", "CartPole-v1", *COMMON, *TINY)

@@ -135,6 +135,29 @@ class Trend(Walk):
         return self.slope * self.n_episodes / EPISODE_STEPS
 
 
+class LeakingWalk(Walk):
+    """Its observations show how many episodes were played before, which no seed brings back."""
+
+    n_episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.n_episodes += 1
+        return super().reset(seed=seed)
+
+    def observe(self) -> Any:
+        return np.array([self.position, self.n_episodes], np.float32)
+
+
+class RememberingWalk(LeakingWalk):
+    """It offers that number to whoever wants to bring it back."""
+
+    def lasting_state(self) -> dict[str, Any]:
+        return {"n_episodes": self.n_episodes}
+
+    def set_lasting_state(self, state: dict[str, Any]) -> None:
+        self.n_episodes = state["n_episodes"]
+
+
 class FailingWalk(Walk):
     """Breaks at its 31st step."""
 
@@ -173,6 +196,8 @@ for env_class in (
     GoalWalk,
     LoggedWalk,
     Trend,
+    LeakingWalk,
+    RememberingWalk,
     FailingWalk,
     InterruptedWalk,
     SlowWalk,
