@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class Checkpoint:
         """Read every file and say what is wrong with the first that is not as it was saved; None when all are."""
         try:
             manifest = self.manifest
-            if manifest.get(_OWN_HASH, _hash_of_manifest(manifest)) != _hash_of_manifest(manifest):
+            if manifest.get(_OWN_HASH) != _hash_of_manifest(manifest):
                 return f"{MANIFEST_NAME} was changed"
             for name, entry in manifest["files"].items():
                 path = self.path / name
@@ -115,7 +116,7 @@ def save_checkpoint(folder: Path, timesteps: int, write: WriteFiles, details: Ma
     :param write: writes the files into a folder it is given; of those it returns, by path in that folder, hashes are
         known and content is on disk
     :param details: further entries of the manifest
-    :raises OSError: when it cannot be written; then nothing of it is left
+    :raises OSError: when it cannot be written, naming a file of it or its folder; then nothing of it is left
     """
     checkpoint = Checkpoint(folder / f"{timesteps:09d}")
     if checkpoint.is_complete():
@@ -136,11 +137,20 @@ def save_checkpoint(folder: Path, timesteps: int, write: WriteFiles, details: Ma
         for path in (*(path for path in aside.rglob("*") if path.is_dir()), aside):
             _sync_folder(path)
         os.replace(aside, checkpoint.path)
-    except OSError:
+    except (OSError, RuntimeError) as error:
         shutil.rmtree(aside, ignore_errors=True)
+        if (cause := _os_error_behind(error)) is not None:
+            raise OSError(cause.errno, cause.strerror, cause.filename or str(checkpoint.path)) from error
         raise
     _sync_folder(folder)
     return checkpoint
+
+
+def _os_error_behind(error: BaseException | None) -> OSError | None:
+    """Give the OSError that an error is or came from: torch raises a RuntimeError when a write of its fails."""
+    while error is not None and not (isinstance(error, OSError) and error.errno is not None):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def delete_folder(path: Path) -> None:
@@ -173,12 +183,17 @@ def hash_of(path: Path) -> str:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a JSON file, forced to disk."""
     aside = path.with_name(f".{path.name}.tmp")
-    with open(aside, "w") as file:
-        json.dump(dict(content), file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with open(aside, "w") as file:
+            json.dump(dict(content), file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink()
+        raise
 
 
 def _hash_of_manifest(manifest: Mapping[str, Any]) -> str:

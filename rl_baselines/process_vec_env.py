@@ -8,7 +8,7 @@ import pickle
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.util import Finalize
 from typing import Any, NamedTuple, SupportsIndex
@@ -28,8 +28,8 @@ class ProcessVecEnv(VecEnv):
 
     Workers ignore SIGINT and SIGTERM, which a terminal sends to all processes of a group, and end with this object:
     on ``close``, when it is collected, and at the end of the parent of whatever kind. What an env raises is raised here
-    as a RuntimeError (an AttributeError as well, if it was one) and leaves the vector env usable. The death of a worker
-    is a RuntimeError that ends the other workers too.
+    as a RuntimeError (an AttributeError or OSError as well, if it was one) and leaves the vector env usable. The death
+    of a worker is a RuntimeError that ends the other workers too.
 
     :param env_fns: one factory for each env
     :param n_processes: number of workers; worker 0 takes the first envs, and shares differ by at most one env
@@ -174,20 +174,35 @@ class EnvAttributeError(RuntimeError, AttributeError):
     """An AttributeError that an env raised in a worker."""
 
 
+class EnvOSError(OSError, RuntimeError):
+    """An OSError that an env raised in a worker, with its number and file; `strerror` is the whole message."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
 class _Failure(NamedTuple):
-    """What an env raised, as a worker reports it; ``position`` is the env's place in the worker's share."""
+    """What an env raised, as a worker reports it.
+
+    :param position: the env's place in the worker's share
+    :param os_error: number and file of an OSError
+    """
 
     position: int
     command: str
     message: str
     is_attribute_error: bool
+    os_error: tuple[int, str | None] | None
     traceback: str
 
     def error_of(self, worker: Worker) -> RuntimeError:
         """Give the error that the parent raises."""
-        error_class = EnvAttributeError if self.is_attribute_error else RuntimeError
         where = f"env {worker.share[self.position]} (worker {worker.number})"
-        error = error_class(f"{where} failed in {self.command}: {self.message}")
+        message = f"{where} failed in {self.command}: {self.message}"
+        error: RuntimeError = EnvAttributeError(message) if self.is_attribute_error else RuntimeError(message)
+        if self.os_error is not None:
+            number, file = self.os_error
+            error = EnvOSError(number, message, file)
         error.add_note(f"Traceback in the worker:\n{self.traceback}")
         return error
 
@@ -230,8 +245,11 @@ class _EnvSlice:
             method, _, of_method, _ = arguments
             command = " ".join([method, *(name for name in of_method[:1] if isinstance(name, str))])
         message = f"{type(error).__name__}: {error}"
-        is_attribute_error = isinstance(error, AttributeError)
-        return _Failure(self._envs.last_taken, command, message, is_attribute_error, traceback.format_exc())
+        is_attribute_error, os_error = isinstance(error, AttributeError), None
+        if isinstance(error, OSError) and error.errno is not None:
+            os_error = error.errno, None if error.filename is None else str(error.filename)
+        position = self._envs.last_taken
+        return _Failure(position, command, message, is_attribute_error, os_error, traceback.format_exc())
 
     def make(self) -> tuple[gym.Space, gym.Space, dict[str, Any]]:
         """Make the envs.
@@ -270,9 +288,10 @@ class _EnvSlice:
         return None if values is None else values[0]
 
     def close(self) -> None:
-        """Close the envs."""
+        """Close the envs; a record that cannot be written was complained about before."""
         for env in self._envs:
-            env.close()
+            with suppress(OSError):
+                env.close()
 
 
 def _shares(n_envs: int, n_processes: int) -> list[range]:

@@ -17,6 +17,7 @@ from rl_baselines.errors import UsageError
 
 JSON_NAME, ARRAYS_NAME = "state.json", "arrays.npz"
 _MARK = "__array__"
+_TORN = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile)
 
 
 def write_state(folder: Path, state: Mapping[str, Any]) -> None:
@@ -40,7 +41,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / JSON_NAME).read_text())
         with np.load(folder / ARRAYS_NAME, allow_pickle=False) as arrays:
             joined: dict[str, Any] = _join(content, arrays)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _TORN as error:
         raise UsageError(f"cannot read the state in {folder}: {error}") from None
     return joined
 
@@ -58,10 +59,17 @@ def _split(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
-        name = place.strip("/")
+        name = _free_name(place.strip("/"), arrays)
         arrays[name] = np.asarray(value)
         return {_MARK: name, "scalar": isinstance(value, np.generic)}
     raise TypeError(f"a {type(value).__name__} at {place} cannot be saved")
+
+
+def _free_name(name: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """Give a name that no array has, and that means nothing else to `np.savez` and `np.load`."""
+    while name in arrays or name in ("", "file", "allow_pickle") or name.endswith(".npy"):
+        name += "~"
+    return name
 
 
 def _join(content: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -76,31 +84,56 @@ def _join(content: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 
 
 def first_difference(one: Any, other: Any, place: str = "") -> str | None:
-    """Name the first place where two nested states differ, and how; None when they are equal to the last bit."""
+    """Name the first place where two nested states differ, and how; None when they are equal to the last bit.
+
+    A NaN equals itself, and 0.0 differs from -0.0; a tuple counts as a list, a tensor and one of numpy's numbers as an
+    array.
+    """
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in [*one, *(key for key in other if key not in one)]:
             if key not in one or key not in other:
-                return f"{place}/{key}: only in one of them".strip("/")
+                return _at(f"{place}/{key}", "only in one of them")
             if found := first_difference(one[key], other[key], f"{place}/{key}"):
                 return found
         return None
-    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        if len(one) != len(other):
+            return _at(place, f"{_described(one)} and {_described(other)}")
         found_all = (first_difference(a, b, f"{place}/{i}") for i, (a, b) in enumerate(zip(one, other, strict=True)))
         return next(filter(None, found_all), None)
-    if isinstance(one, (np.ndarray, np.generic, torch.Tensor)) or isinstance(other, (np.ndarray, torch.Tensor)):
-        return _array_difference(np.asarray(one), np.asarray(other), place.strip("/"))
-    return None if type(one) is type(other) and _same(one, other) else f"{place.strip('/')}: {one!r} and {other!r}"
+    arrays = (np.ndarray, np.generic, torch.Tensor)
+    if isinstance(one, arrays) and isinstance(other, arrays):
+        difference = _array_difference(_as_array(one), _as_array(other))
+        return None if difference is None else _at(place, difference)
+    # The text of a number tells every bit of it.
+    is_same = type(one) is type(other) and repr(one) == repr(other)
+    return None if is_same else _at(place, f"{_described(one)} and {_described(other)}")
 
 
-def _same(one: Any, other: Any) -> bool:
-    return bool(one == other) or (one != one and other != other)
+def _at(place: str, difference: str) -> str:
+    return f"{place.strip('/')}: {difference}" if place else difference
 
 
-def _array_difference(one: np.ndarray, other: np.ndarray, place: str) -> str | None:
+def _as_array(value: Any) -> np.ndarray:
+    return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, (np.ndarray, np.generic, torch.Tensor)):
+        return f"{value.dtype} {tuple(value.shape)}"
+    return f"{len(value)} items" if isinstance(value, (Mapping, list, tuple)) else repr(value)
+
+
+def _array_difference(one: np.ndarray, other: np.ndarray) -> str | None:
     if one.shape != other.shape or one.dtype != other.dtype:
-        return f"{place}: {one.dtype} {one.shape} and {other.dtype} {other.shape}"
-    if one.tobytes() == other.tobytes():
+        return f"{_described(one)} and {_described(other)}"
+    ours, theirs = one.tobytes(), other.tobytes()
+    if ours == theirs:
         return None
-    differing = np.atleast_1d(one != other)
-    largest = np.abs(np.subtract(one, other, dtype=np.float64)).max()
-    return f"{place}: {int(differing.sum())} of {one.size} numbers differ, by {largest:.3g} at most"
+    unequal = np.frombuffer(ours, np.uint8) != np.frombuffer(theirs, np.uint8)
+    differing = unequal.reshape(one.size, one.itemsize).any(axis=1)
+    words = f"{differing.sum()} of {one.size} numbers differ"
+    if one.dtype.kind not in "biuf":
+        return words
+    gaps = np.abs(np.subtract(one.ravel()[differing], other.ravel()[differing], dtype=np.float64))
+    return words if np.isnan(gaps).all() else f"{words}, by {np.nanmax(gaps):.3g} at most"

@@ -92,9 +92,7 @@ REBUILT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("observations", "actions", "rewards", "advantages", "returns", "episode_starts"), _EMPTIED),
         **dict.fromkeys(("log_probs", "values", "pos", "full", "generator_ready", "action_masks"), _EMPTIED),
         "mask_dims": "from the action space, whenever it is emptied",
-        **dict.fromkeys(
-            ("hidden_states_pi", "cell_states_pi", "hidden_states_vf", "cell_states_vf"), _EMPTIED
-        ),
+        **dict.fromkeys(("hidden_states_pi", "cell_states_pi", "hidden_states_vf", "cell_states_vf"), _EMPTIED),
         **dict.fromkeys(
             ("seq_start_indices", "seq_end_indices", "pad", "pad_and_flatten"), "set when minibatches are drawn"
         ),
@@ -112,13 +110,6 @@ REBUILT: dict[str, dict[str, str]] = {
         "t_start": "read from the file that it goes on with",
         "results_writer": "goes on with the file",
     },
-    "PassiveEnvChecker": dict.fromkeys(
-        (
-            *("checked_reset", "checked_step", "checked_render", "close_called", "checked_data_reuse"),
-            "_previous_data",
-        ),
-        "whether the environment was looked at",
-    ),
     "Logger": {"dir": _PLACE},
     "ProgressFile": {"path": _PLACE, "_columns": "read from the file that it goes on with"},
     "TensorBoardOutputFormat": {"writer": "begins another file", "_is_closed": "whether the run is over"},
@@ -135,7 +126,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "BaseAlgorithm": (
         *("lr_schedule", "delta_std_schedule", "policy_class", "rollout_buffer", "ent_coef_tensor"),
         *("_vec_normalize_env", "observation_space", "n_envs", "n_params", "pop_size", "processes"),
-        *("_stats_window_size", "_custom_logger", "train_freq"),
+        *("_stats_window_size", "_custom_logger", "train_freq", "n_quantiles"),
     ),
     "Module": (
         *("_modules", "_non_persistent_buffers_set", "_is_full_backward_hook"),

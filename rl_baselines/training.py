@@ -2,10 +2,12 @@
 
 import errno
 import json
+import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -287,13 +289,13 @@ class TrainingRun:
                 "checkpoint_seconds": round(self.writer.seconds, 3),
             }
         )
-        with suppress(OSError) if outcome.status == "failed" else ExitStack():
+        with suppress(OSError) if outcome.status == "failed" else ExitStack(), ExitStack() as closing:
+            closing.callback(self.folder.unlock)
+            if self.evaluation is not None:
+                closing.callback(self.evaluation.env.close)
+            closing.callback(self.env.close)
+            closing.callback(self.model.logger.close)
             self.folder.write_record(self.record)
-            self.model.logger.close()
-        self.env.close()
-        if self.evaluation is not None:
-            self.evaluation.env.close()
-        self.folder.unlock()
 
     @property
     def mean_training_reward(self) -> float | None:
@@ -312,9 +314,21 @@ def train(
     :param announce: told in words what takes a while
     :raises StorageError: when a file of the run cannot be written
     """
+    outcome.comparisons = run.comparisons
+    try:
+        with _storage_errors_of_threads_silent():
+            _train(run, actions, outcome, announce)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        raise _storage_error(run, error) from error
+
+
+def _train(
+    run: TrainingRun, actions: Sequence[BoundaryAction], outcome: Outcome, announce: Callable[[str], None]
+) -> None:
     n_episodes = run.config.fine_tuning.compare_episodes
     compares = run.is_fine_tune and n_episodes > 0
-    outcome.comparisons = run.comparisons
     try:
         if compares and "before" not in run.comparisons:
             announce(f"evaluating the loaded policy, {n_episodes} episodes ...")
@@ -327,15 +341,29 @@ def train(
             run.comparisons |= {} if best is None else {"after (best)": best}
     except BaseException as error:
         outcome.status, outcome.reason = "failed", f"{type(error).__name__}: {error}"
-        if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
-            raise _storage_error(run, error) from error
         raise
     finally:
         run.close(outcome)
 
 
+@contextmanager
+def _storage_errors_of_threads_silent() -> Iterator[None]:
+    """Let threads end without a traceback when they cannot write: TensorBoard's raises its error in this one too."""
+    previous = threading.excepthook
+
+    def hook(thread: threading.ExceptHookArgs) -> None:
+        if not (isinstance(thread.exc_value, OSError) and thread.exc_value.errno in STORAGE_ERRORS):
+            previous(thread)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
+
+
 def _storage_error(run: TrainingRun, error: OSError) -> StorageError:
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    what = f"{short(Path(str(error.filename or run.folder.path)))}: {error.strerror}"
     last = run.folder.all_checkpoints()[-1:]
     if not last:
         return StorageError(f"training stopped at step {run.model.num_timesteps:,}, with no checkpoint yet: {what}")

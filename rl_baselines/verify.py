@@ -167,7 +167,8 @@ def command(argv: list[str]) -> int:
     folder, selection = resolve_run(options.run, Path(options.log_dir))
     begin, end = neighbours(folder, selection)
     console = make_console()
-    console.print(f"training {short(folder.path)} from step {begin.timesteps:,} to {end.timesteps:,} ...")
+    span = f"from step {begin.timesteps:,} to {end.timesteps:,}"
+    console.print(f"training {short(folder.path)} {span} ...", soft_wrap=True)
     with tempfile.TemporaryDirectory() as scratch:
         with standard_output_kept(True):
             again, verdict = train_again(folder, begin, end, Path(scratch))

@@ -111,7 +111,14 @@ def fsync_watched(descriptor: int) -> None:
 
 
 if {"FAULT", "FAULT_LOG"} & os.environ.keys():
-    for own_name, own_position in (("replace", 1), ("link", 1), ("symlink", 1), ("mkdir", 0), ("unlink", 0), ("rmdir", 0)):
+    for own_name, own_position in (
+        ("replace", 1),
+        ("link", 1),
+        ("symlink", 1),
+        ("mkdir", 0),
+        ("unlink", 0),
+        ("rmdir", 0),
+    ):
         watch("rename" if own_name == "replace" else own_name, own_name, own_position)
     os.fsync = fsync_watched
     builtins.open = io.open = open_watched  # type: ignore[assignment]

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from rl_baselines.snapshot import seconds_learning
 from rl_baselines.state_files import first_difference
 from rl_baselines.state_inventory import REBUILT, SAVED, SETTLED
 from rl_baselines.training import TrainingRun
 
 TABLES: tuple[Mapping[str, Any], ...] = (SAVED, REBUILT, SETTLED)
-FURTHER = {"RunningMeanStd", "ActionNoise"}  # without a table of their own
 
 
 def fate_of(kind: type, attribute: str) -> str:
@@ -69,8 +69,9 @@ class Objects:
 
     def value(self, place: str, name: str) -> Any:
         """An attribute as plain values and arrays; other known objects in it are named by their places."""
-        owner = self.by_place[place]
-        return self.plain(getattr(owner, name, None), ())
+        if name == "start_time":  # the clocks of two runs agree but for the seconds between them
+            return int(seconds_learning(self.run.model) // 1000)
+        return self.plain(getattr(self.by_place[place], name, None), ())
 
     def plain(self, value: Any, above: tuple[int, ...]) -> Any:
         if id(value) in self._places and not isinstance(value, torch.Tensor):
@@ -113,6 +114,16 @@ def _is_known(kind: type) -> bool:
     return any(base.__name__ in table for base in kind.__mro__ for table in TABLES)
 
 
+def stale_entries(runs: Sequence[TrainingRun]) -> list[str]:
+    """The entries of the tables that name no attribute of any of the runs."""
+    met = {
+        (base.__name__, name) for run in runs for _, kind, name, _ in Objects(run).attributes() for base in kind.__mro__
+    }
+    return [
+        f"{owner}.{name}" for table in TABLES for owner in table for name in table[owner] if (owner, name) not in met
+    ]
+
+
 def unknown_attributes(run: TrainingRun) -> list[str]:
     """The attributes of which the tables say nothing and that are no argument of a constructor."""
     found = Objects(run).attributes()
@@ -132,10 +143,12 @@ def changed_attributes(trained: TrainingRun, fresh: TrainingRun) -> list[str]:
 
 
 def state_differences(one: TrainingRun, other: TrainingRun) -> list[str]:
-    """The attributes of two runs that differ, but for those that are rebuilt."""
+    """The attributes of two runs that differ, but for those that are rebuilt; also of environments in processes."""
     ours, theirs = Objects(one), Objects(other)
     places = sorted(ours.by_place.keys() ^ theirs.by_place.keys())
     found = [f"{place}: only in one of them" for place in places]
+    journals = [run.env.env_method("episode_state") for run in (one, other)]
+    found += filter(None, [first_difference(*journals, "journal")])
     for place, kind, name, fate in ours.attributes():
         if fate != "rebuilt" and place in theirs.by_place:
             if difference := first_difference(ours.value(place, name), theirs.value(place, name)):
