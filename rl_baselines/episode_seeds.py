@@ -1,12 +1,15 @@
 """The wrapper that makes every episode of an env start from a known seed, and that can bring an open one back."""
 
+import copy
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.core import ActType, ObsType
+from stable_baselines3.common.monitor import Monitor
 
 from rl_baselines.seeding import derive_seed
 
@@ -113,28 +116,57 @@ class EpisodeSeeds(gym.Wrapper[ObsType, ActType, ObsType, ActType]):
         if state["start_seed"] is None:
             return None
         self.set_memory(state["lasting_state"])
-        self._start(state["start_seed"], state["options"])
-        for index, action in enumerate(state["actions"]):
-            self._draw_pictures(index == len(state["actions"]) - 1)
-            terminated, truncated = self.step(action)[2:4]
-            if terminated or truncated:
-                self._draw_pictures(True)
-                return f"its episode ended after {index + 1} of {len(state['actions'])} repeated actions"
-        return _observation_difference(_nested(self._observation), state["observation"])
+        with self._unrecorded():
+            reason = self._repeat(state["start_seed"], state["options"], state["actions"])
+        return reason or _observation_difference(_nested(self._observation), state["observation"])
 
     def memory(self) -> Any:
         """Give what the env remembers across episodes, as it is now; None when it offers nothing."""
-        return self.unwrapped.lasting_state() if self._has_lasting_state else None  # type: ignore[attr-defined]
+        if not self._has_lasting_state:
+            return None
+        return copy.deepcopy(self.unwrapped.lasting_state())  # type: ignore[attr-defined]
 
     def set_memory(self, state: Any) -> None:
         """Let the env remember what `memory` gave."""
         if self._has_lasting_state:
-            self.unwrapped.set_lasting_state(state)  # type: ignore[attr-defined]
+            self.unwrapped.set_lasting_state(copy.deepcopy(state))  # type: ignore[attr-defined]
+
+    def _repeat(self, start_seed: int, options: dict[str, Any] | None, actions: Sequence[Any]) -> str | None:
+        """Play an episode again as far as its actions go, with a picture of the last moment only.
+
+        :return: how far it got if it ended before
+        """
+        self._draw_pictures(not len(actions))
+        try:
+            self._start(start_seed, options)
+            for index, action in enumerate(actions):
+                self._draw_pictures(index == len(actions) - 1)
+                terminated, truncated = self.step(action)[2:4]
+                if terminated or truncated:
+                    return f"its episode ended after {index + 1} of {len(actions)} repeated actions"
+        finally:
+            self._draw_pictures(True)
+        return None
 
     def _draw_pictures(self, wanted: bool) -> None:
         """Spare an env that knows how to do without the pictures that nobody sees."""
         if hasattr(self.unwrapped, "draws_observations"):
             self.unwrapped.draws_observations = wanted
+
+    @contextmanager
+    def _unrecorded(self) -> Iterator[None]:
+        """Keep an episode that ends while it is repeated out of the file of `Monitor`."""
+        monitors, layer = [], self.env
+        while isinstance(layer, gym.Wrapper):
+            monitors += [(layer, layer.results_writer)] if isinstance(layer, Monitor) else []
+            layer = layer.env
+        for monitor, _ in monitors:
+            monitor.results_writer = None
+        try:
+            yield
+        finally:
+            for monitor, writer in monitors:
+                monitor.results_writer = writer
 
 
 def _nested(observation: Any) -> Any:
@@ -151,7 +183,9 @@ def _observation_difference(found: Any, expected: Any) -> str | None:
     if isinstance(expected, list):
         pairs = zip(found, expected, strict=True)
         return next(filter(None, (_observation_difference(one, other) for one, other in pairs)), None)
-    if np.array_equal(found, expected, equal_nan=found.dtype.kind == "f"):
+    differs = (found != expected) & ~(np.isnan(found) & np.isnan(expected))
+    if not differs.any():
         return None
-    largest = np.abs(np.subtract(found, expected, dtype=np.float64)).max()
+    gaps = np.abs(np.subtract(found, expected, dtype=np.float64)[differs])
+    largest = np.nan_to_num(gaps, nan=np.inf).max()
     return f"its observation after the same seed and actions differs by up to {largest:.3g}"

@@ -364,7 +364,7 @@ def _storage_errors_of_threads_silent() -> Iterator[None]:
 
 def _storage_error(run: TrainingRun, error: OSError) -> StorageError:
     what = f"{short(Path(str(error.filename or run.folder.path)))}: {error.strerror}"
-    last = run.folder.all_checkpoints()[-1:]
+    last = [checkpoint for checkpoint in run.folder.all_checkpoints() if checkpoint.can_be_resumed()][-1:]
     if not last:
         return StorageError(f"training stopped at step {run.model.num_timesteps:,}, with no checkpoint yet: {what}")
     return StorageError(

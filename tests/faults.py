@@ -1,4 +1,4 @@
-"""Imported with ``--gym-packages faults``: at one call that changes a file of a run, the process dies or the call fails.
+"""Imported with ``--gym-packages faults``: at one call that changes a run's files, the process dies or the call fails.
 
 FAULT is ACTION:KIND:N. N counts the calls of a KIND, or of ``any``, on paths that FAULT_FILES matches: checkpoints and
 links where it is not given. ACTION is ``kill``, ``kill-after`` the call, or the name of an error: then further calls
@@ -79,11 +79,11 @@ def open_watched(
     encoding: str | None = None,
     errors: str | None = None,
     newline: str | None = None,
-    *args: Any,
+    **others: Any,
 ) -> Any:
     writes = not isinstance(file, int) and set(mode) & set("wax")
     if not writes or not IN_A_RUN.search(path := os.path.abspath(os.fsdecode(file))):
-        return open_really(file, mode, buffering, encoding, errors, newline, *args)
+        return open_really(file, mode, buffering, encoding, errors, newline, **others)
     raw = passing("open", path, lambda: WatchedFile(path, mode.replace("b", "").replace("t", "")))
     buffered: Any = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
     return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline)

@@ -150,7 +150,8 @@ def state_differences(one: TrainingRun, other: TrainingRun) -> list[str]:
     journals = [run.env.env_method("episode_state") for run in (one, other)]
     found += filter(None, [first_difference(*journals, "journal")])
     for place, kind, name, fate in ours.attributes():
-        if fate != "rebuilt" and place in theirs.by_place:
-            if difference := first_difference(ours.value(place, name), theirs.value(place, name)):
-                found.append(f"{kind.__name__}.{name} at {place}: {difference}")
+        if fate == "rebuilt" or place not in theirs.by_place:
+            continue
+        if difference := first_difference(ours.value(place, name), theirs.value(place, name)):
+            found.append(f"{kind.__name__}.{name} at {place}: {difference}")
     return found

@@ -7,13 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
-from cli import Run, call, newest, run_command, start
+from cli import TINY, Run, call, newest, run_command, start
 from resuming import assert_same, train_killed, train_whole
-from test_resume_exact import CARTPOLE, ON_POLICY, PPO
+from test_resume_exact import CARTPOLE, COMMON, ON_POLICY, PPO, ROLLOUT
 
 from rl_baselines.train import main
 
 AUTO = (*PPO, "--auto-resume")
+SLOW = ("--env", "SlowWalk-v0", *COMMON, *TINY, *ON_POLICY, *ROLLOUT, "n_epochs:2")
+SLOW_AUTO = (*SLOW, "--auto-resume")
 
 
 def folders(log_dir: Path) -> list[Path]:
@@ -24,6 +26,13 @@ def again(*flags: object, log_dir: Path, code: int = 0) -> str:
     done = call(main, *flags, "--log-dir", log_dir)
     assert (done.code, done.err) == (code, ""), done.out + done.err
     return done.out
+
+
+def stop_soon(*flags: object, log_dir: Path) -> None:
+    """Stop a run whose environments are too slow for it to end before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_STEP_S", "0.05")
+        again(*flags, "--stop-after", "1s", log_dir=log_dir, code=75)
 
 
 def test_the_same_command_line_begins_goes_on_and_ends(tmp_path: Path) -> None:
@@ -42,13 +51,13 @@ def test_the_same_command_line_begins_goes_on_and_ends(tmp_path: Path) -> None:
 
 def test_another_configuration_or_log_folder_begins_another_run(tmp_path: Path) -> None:
     log_dir = tmp_path / "logs"
-    again(*AUTO, "--stop-after", "1s", log_dir=log_dir, code=75)
+    stop_soon(*SLOW_AUTO, log_dir=log_dir)
     (first,) = folders(log_dir)
-    again(*AUTO, "--seed", 9, log_dir=log_dir)
+    again(*SLOW_AUTO, "--seed", 9, log_dir=log_dir)
     assert len(folders(log_dir)) == 2
-    again(*AUTO, log_dir=tmp_path / "others")
+    again(*SLOW_AUTO, log_dir=tmp_path / "others")
     assert len(folders(log_dir)) == 2 and json.loads((first / "run.json").read_text())["status"] == "stopped"
-    out = again(*AUTO, "--num-timesteps", 320, log_dir=log_dir)
+    out = again(*SLOW_AUTO, "--num-timesteps", 320, log_dir=log_dir)
     assert out.startswith(
         f"{first} differs only in --num-timesteps; to give it another horizon: --resume {first} --num-timesteps N\n"
     )
@@ -57,8 +66,8 @@ def test_another_configuration_or_log_folder_begins_another_run(tmp_path: Path) 
 
 def test_settings_that_cannot_alter_numbers_do_not_matter(tmp_path: Path) -> None:
     log_dir = tmp_path / "logs"
-    again(*AUTO, "--stop-after", "1s", "--save-interval", 32, log_dir=log_dir, code=75)
-    out = again(*AUTO, "--keep-checkpoints", 5, "--episode-window", 3, log_dir=log_dir)
+    stop_soon(*SLOW_AUTO, "--save-interval", 32, log_dir=log_dir)
+    out = again(*SLOW_AUTO, "--keep-checkpoints", 5, "--episode-window", 3, log_dir=log_dir)
     (run,) = folders(log_dir)
     assert out.startswith(f"going on with {run}\n")
 
@@ -66,17 +75,16 @@ def test_settings_that_cannot_alter_numbers_do_not_matter(tmp_path: Path) -> Non
 def test_of_several_the_newest_unfinished_is_taken_and_named(tmp_path: Path) -> None:
     log_dir = tmp_path / "logs"
     for _ in range(3):
-        again(*PPO, "--stop-after", "1s", log_dir=log_dir, code=75)
-        time.sleep(0.01)
-    again(*PPO, log_dir=log_dir)
+        stop_soon(*SLOW, log_dir=log_dir)
+    again(*SLOW, log_dir=log_dir)
     oldest, middle, newest_unfinished, finished = sorted(
         folders(log_dir), key=lambda path: json.loads((path / "run.json").read_text())["started"]
     )
-    out = again(*AUTO, log_dir=log_dir)
+    out = again(*SLOW_AUTO, log_dir=log_dir)
     assert out.startswith(f"going on with {newest_unfinished}, the newest of 3 unfinished ones\n")
-    assert again(*AUTO, log_dir=log_dir).startswith(f"going on with {middle}, the newest of 2 unfinished ones\n")
-    assert again(*AUTO, log_dir=log_dir).startswith(f"going on with {oldest}\n")
-    assert again(*AUTO, log_dir=log_dir) == f"{finished} is this very run, and finished\n"
+    assert again(*SLOW_AUTO, log_dir=log_dir).startswith(f"going on with {middle}, the newest of 2 unfinished ones\n")
+    assert again(*SLOW_AUTO, log_dir=log_dir).startswith(f"going on with {oldest}\n")
+    assert again(*SLOW_AUTO, log_dir=log_dir) == f"{finished} is this very run, and finished\n"
 
 
 def test_a_run_killed_before_its_first_checkpoint_is_named_and_a_new_one_begins(tmp_path: Path) -> None:
@@ -96,10 +104,10 @@ def test_a_source_that_changes_is_refused(tmp_path: Path) -> None:
 
 def test_a_fine_tune_is_found_again(tmp_path: Path) -> None:
     log_dir = tmp_path / "logs"
-    again(*PPO, log_dir=log_dir)
+    again(*SLOW, log_dir=log_dir)
     parent = newest(log_dir)
     flags = ("--load-rl-model-path", parent.path, *ON_POLICY, "--compare-episodes", 2, "--auto-resume")
-    again(*flags, "--stop-after", "1s", log_dir=log_dir, code=75)
+    stop_soon(*flags, log_dir=log_dir)
     child = newest(log_dir)
     assert child.path != parent.path
     assert again(*flags, log_dir=log_dir).startswith(f"going on with {child.path}\n")

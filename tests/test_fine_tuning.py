@@ -28,6 +28,7 @@ from cli import (
 )
 
 import environments.registry
+from rl_baselines.beginnings import begin
 from rl_baselines.config import options_from_flat
 from rl_baselines.evaluation import evaluation_seeds
 from rl_baselines.run_folder import RunFolder
@@ -78,7 +79,7 @@ def test_loaded_policy_is_its_source_to_the_last_bit(
     """Before the first update: parameters, optimiser moments, statistics, actions and values, and counters at 0."""
     parent = shared_run(tmp_path_factory, name)
     plan, settings = plan_from({"load_rl_model_path": f"{parent.path}@last", "log_dir": str(tmp_path)})
-    run = TrainingRun(plan, options_from_flat(settings), [])
+    run = begin(plan, options_from_flat(settings), [])
     parts = run.model.get_parameters()
     own = {key: value for part, content in parts.items() for key, value in flatten(part, content)}
     theirs = {key: value for key, value in parent.tensors().items() if key.split("/")[0] in parts}

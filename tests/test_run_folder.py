@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from rl_baselines.errors import UsageError
-from rl_baselines.run_folder import Checkpoint, RunFolder, find_runs, hash_of, newest_run
+from rl_baselines.checkpoint import Checkpoint, StoredFile, hash_of, save_checkpoint
+from rl_baselines.run_folder import RunFolder, find_runs, newest_run
 
 NOW = datetime.datetime(2026, 3, 4, 5, 6, 7)
 LEVELS = ("CartPole-v1", "native", "ppo")
@@ -21,12 +22,15 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "logs", LEVELS, NOW)
 
 
-def write_weights(path: Path) -> None:
+def write_weights(path: Path) -> dict[str, StoredFile]:
     (path / "model.zip").write_text("weights")
+    (path / "state").mkdir()
+    (path / "state" / "state.json").write_text("{}")
+    return {}
 
 
-def save(folder: RunFolder, timesteps: int) -> Checkpoint:
-    return folder.save_checkpoint(timesteps, write_weights, {"mean_reward": 1.5})
+def save(folder: RunFolder, timesteps: int, best: int | None = None) -> Checkpoint:
+    return save_checkpoint(folder.checkpoints, timesteps, write_weights, {"score": {"mean_reward": 1.5}, "best": best})
 
 
 def test_name_is_the_ancestors_scheme_and_the_same_second_gets_a_suffix(tmp_path: Path) -> None:
@@ -46,7 +50,10 @@ def test_checkpoint_is_complete_with_hashes_and_score(folder: RunFolder) -> None
     assert checkpoint.path == folder.checkpoints / "000200000"
     assert checkpoint.is_complete() and checkpoint.timesteps == 200_000
     entry = {"size": 7, "sha256": hash_of(checkpoint.model)}
-    assert checkpoint.manifest == {"timesteps": 200_000, "score": {"mean_reward": 1.5}, "files": {"model.zip": entry}}
+    manifest = checkpoint.manifest
+    assert manifest.pop("files").pop("model.zip") == entry and len(manifest.pop("manifest_sha256")) == 64
+    assert manifest == {"timesteps": 200_000, "score": {"mean_reward": 1.5}, "best": None}
+    assert checkpoint.damage() is None and checkpoint.can_be_resumed()
     assert not list(folder.checkpoints.glob(".*"))
 
 
@@ -67,12 +74,12 @@ def test_damaged_checkpoints_are_not_complete(folder: RunFolder, damage: str) ->
 
 
 def test_a_failed_write_leaves_no_checkpoint(folder: RunFolder) -> None:
-    def fail(path: Path) -> None:
+    def fail(path: Path) -> dict[str, StoredFile]:
         (path / "model.zip").write_text("half")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        folder.save_checkpoint(10, fail, {})
+        save_checkpoint(folder.checkpoints, 10, fail, {})
     assert folder.all_checkpoints() == []
     assert save(folder, 10).is_complete()
 

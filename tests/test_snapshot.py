@@ -176,9 +176,9 @@ class Runs:
 
     def _stop(self, run: TrainingRun, timesteps: int) -> Stopped:
         self.all.append(run)
-        before = run.capture()["deciders"]
+        before = {} if run.resumption is None else run.capture()["deciders"]
         run.learn([*([Stir(run)] if timesteps else []), Stop(run, timesteps)], Outcome())
-        deciders = before if run.resumption is not None else run.capture()["deciders"]
+        deciders = before or run.capture()["deciders"]
         return Stopped(run, copy.deepcopy(random_state(run.model)), deciders)
 
     def close(self) -> None:

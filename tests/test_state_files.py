@@ -100,7 +100,7 @@ def test_tuples_become_lists(tmp_path: Path) -> None:
 
 
 def test_the_states_of_generators_come_back(tmp_path: Path) -> None:
-    generator, legacy = np.random.default_rng(3), np.random.RandomState(4)  # noqa: NPY002
+    generator, legacy = np.random.default_rng(3), np.random.RandomState(4)
     generator.normal(size=3)
     legacy.normal(size=3)
     state = {"generator": generator.bit_generator.state, "legacy": legacy.get_state(legacy=False)}
