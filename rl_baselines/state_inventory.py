@@ -14,9 +14,7 @@ _SNAPSHOT, _MODEL_ZIP, _JOURNAL, _STATISTICS = "snapshot", "model zip", "journal
 _DECIDER = "state of the callback"
 _OTHER_NAME = "another name of a part of the policy"
 _EMPTIED = "emptied at the start of every rollout"
-_LEARN = "set when learning starts"
 _OVERWRITTEN = "written anew by every step before it is read"
-_GIVEN_ONCE = "for the next reset alone, and a rollout begins with none"
 _OF_NOISE = "drawn anew at the start of every rollout and of every update"
 _FOR_READERS = "a record for whoever reads it; no training does"
 _PLACE = "where the run lies"
@@ -64,7 +62,6 @@ SAVED: dict[str, dict[str, str]] = {
 }
 REBUILT: dict[str, dict[str, str]] = {
     "BaseAlgorithm": {
-        **dict.fromkeys(("_total_timesteps", "_num_timesteps_at_start"), _LEARN),
         "at_boundary": "set before learning starts",
         "exploration_schedule": "a pure function, from the configuration and the fraction among the counters",
         **dict.fromkeys(
@@ -97,10 +94,7 @@ REBUILT: dict[str, dict[str, str]] = {
             ("seq_start_indices", "seq_end_indices", "pad", "pad_and_flatten"), "set when minibatches are drawn"
         ),
     },
-    "VecEnv": {
-        **dict.fromkeys(("_seeds", "_options"), _GIVEN_ONCE),
-        "reset_infos": _FOR_READERS,
-    },
+    "VecEnv": {"reset_infos": _FOR_READERS},
     "VecEnvWrapper": {"class_attributes": "the members of its class"},
     "DummyVecEnv": dict.fromkeys(("actions", "buf_obs", "buf_dones", "buf_rews", "buf_infos"), _OVERWRITTEN),
     "ProcessVecEnv": dict.fromkeys(("_workers", "_end"), "processes of its own"),
@@ -113,7 +107,10 @@ REBUILT: dict[str, dict[str, str]] = {
     "Logger": {"dir": _PLACE},
     "ProgressFile": {"path": _PLACE, "_columns": "read from the file that it goes on with"},
     "TensorBoardOutputFormat": {"writer": "begins another file", "_is_closed": "whether the run is over"},
-    "PeriodicEvaluation": {"env": "every evaluation starts from the same seeds", "file": _PLACE},
+    "PeriodicEvaluation": {
+        "env": "every evaluation starts from the same seeds; what it remembers is in the state of the callback",
+        "file": _PLACE,
+    },
     "Checkpointing": {"folder": _PLACE, "_last_time": "a clock, started anew"},
     "CheckpointWriter": {
         "seconds": "a clock, started anew",
@@ -127,6 +124,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
         *("lr_schedule", "delta_std_schedule", "policy_class", "rollout_buffer", "ent_coef_tensor"),
         *("_vec_normalize_env", "observation_space", "n_envs", "n_params", "pop_size", "processes"),
         *("_stats_window_size", "_custom_logger", "train_freq", "n_quantiles"),
+        *("_total_timesteps", "_num_timesteps_at_start"),
     ),
     "Module": (
         *("_modules", "_non_persistent_buffers_set", "_is_full_backward_hook"),
@@ -155,7 +153,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "VectorizedActionNoise": ("_base_noise",),
     "NormalActionNoise": ("_mu",),
     "OrnsteinUhlenbeckActionNoise": ("_mu",),
-    "VecEnv": ("render_mode", "metadata"),
+    "VecEnv": ("render_mode", "metadata", "_seeds", "_options"),  # those two are for the next reset, and used up
     "DummyVecEnv": ("keys",),
     "ProcessVecEnv": ("_waiting",),
     "VecFrameStack": ("stacked_obs",),

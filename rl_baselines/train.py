@@ -187,7 +187,7 @@ def _show_start(console: "Console", run: "TrainingRun") -> None:
     show_table(console, f"{kind}: {run.folder.run_id}", start_rows(run))
     if resumption is not None:
         title = f"From step {resumption.timesteps:,}: {resumption.verdict}"
-        show_table(console, title, resumption.rows, ("component", "", "why"))
+        show_table(console, title, resumption.rows, ("component", "fate", "reason"))
 
 
 def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAction]") -> "Outcome":
