@@ -43,11 +43,11 @@ def passing(kind: str, path: str, change: Callable[[], Any], part: Callable[[], 
         counts.update((kind, "any"))
         note(f"{kind} {path}\n")
     is_due = is_counted and fault_kind in (kind, "any") and counts[fault_kind] == int(n)
-    if action == "kill-after" and is_due:
-        change()
     if action.startswith("kill") and is_due:
-        part()
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            (change if action == "kill-after" else part)()
+        finally:  # also when there was nothing to delete
+            os.kill(os.getpid(), signal.SIGKILL)
     if is_due or (broken and kind in FAILING.get(action, ())):
         broken = True
         part()

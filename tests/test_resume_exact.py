@@ -7,7 +7,7 @@ import pytest
 from cli import TINY
 from resuming import assert_same, resume, train_killed, train_whole
 
-COMMON = ("--gym-packages", "toy_envs", "killer", "--seed", 3, "--keep-checkpoints", 0, "--eval-episodes", 2)
+COMMON = ("--seed", 3, "--keep-checkpoints", 0, "--eval-episodes", 2, "--gym-packages", "toy_envs", "killer")
 CARTPOLE = ("--env", "CartPole-v1", *COMMON, *TINY)
 PENDULUM = ("--env", "Pendulum-v1", *COMMON, *TINY)
 ON_POLICY = ("--num-timesteps", 256, "--save-interval", 64, "--eval-freq", 96, "--min-episodes-save", 2, "--n-envs", 2)
@@ -50,14 +50,46 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 
 
+KUKA = ("--env", "KukaButtonGymEnv-v0", "--env-kwargs", "max_steps:40", *COMMON)
+WORKERS = ("--vec-env", "processes", "--num-cpu", 2)
+ROBOTS: dict[str, tuple[Any, ...]] = {
+    "kuka_ppo": (*KUKA, *TINY, *ON_POLICY, *ROLLOUT),
+    "kuka_ppo_processes": (*KUKA, *TINY, *ON_POLICY, *ROLLOUT, *WORKERS, "-r"),
+    "kuka_ppo_pictures": (*KUKA, *ON_POLICY, *ROLLOUT, "--srl-model", "raw_pixels", "--num-timesteps", 128),
+    "kuka_gsde": (*KUKA, *TINY, *ON_POLICY, *ROLLOUT, "use_sde:true", "sde_sample_freq:4", "-c", "--norm-reward"),
+    "kuka_ppo_lstm": (*KUKA, *RECURRENT, *ON_POLICY, "--algo", "ppo_lstm", *ROLLOUT, "batch_size:16", "-joints"),
+    "kuka_sac": (*KUKA, *TINY, *OFF_POLICY, "--algo", "sac", "-c", "--shape-reward"),
+    "kuka_sac_processes": (*KUKA, *TINY, *OFF_POLICY, *WORKERS, "--n-envs", 2, "--algo", "sac", "-c"),
+    "mobile_ppo": ("--env", "MobileRobotGymEnv-v0", *COMMON, *TINY, *ON_POLICY, *ROLLOUT),
+    "panda_tqc_her": (
+        *("--env", "PandaReach-v3", *COMMON, "panda_gym", *TINY, *OFF_POLICY, "--algo", "tqc", "--her"),
+        *("--hyperparam", "learning_starts:120", "--n-envs", 2),
+    ),
+    "panda_tqc_her_processes": (
+        *("--env", "PandaReach-v3", *COMMON, "panda_gym", *TINY, *OFF_POLICY, "--algo", "tqc", "--her"),
+        *("--hyperparam", "learning_starts:120", "--n-envs", 2, *WORKERS),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROBOTS)
+def test_robots_too(name: str, tmp_path: Path) -> None:
+    check_exact(ROBOTS[name], tmp_path)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_killed_and_resumed_run_equals_one_that_was_not(name: str, tmp_path: Path) -> None:
-    whole = train_whole(CASES[name], tmp_path / "whole")
+    check_exact(CASES[name], tmp_path)
+
+
+def check_exact(flags: tuple[Any, ...], tmp_path: Path) -> None:
+    whole = train_whole(flags, tmp_path / "whole")
     done = whole.record["timesteps"]
     n_envs = whole.settings["n_envs"]
-    in_one_process = n_envs if whole.settings["vec_env"] == "dummy" else 2
+    in_one_process = -(-n_envs // (whole.settings["num_cpu"] or 1))
     kill_at = int(done * 0.7) // n_envs * in_one_process
-    killed = train_killed(CASES[name], tmp_path / "killed", kill_at)
+    killed = train_killed(flags, tmp_path / "killed", kill_at)
     before = killed.resumable_steps
     assert 0 < before[-1] < done and killed.record["status"] == "running"
     out = resume(killed, folder=tmp_path).out

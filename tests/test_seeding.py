@@ -375,6 +375,16 @@ def test_only_the_last_picture_of_a_repeated_episode_is_drawn(
     other.close()
 
 
+def test_pictures_are_drawn_again_after_an_episode_that_ended_early() -> None:
+    env, other = open_episode(journaled("Kuka, pictures")), journaled("Kuka, pictures")
+    state = env.episode_state()
+    other.unwrapped._max_steps = 4  # type: ignore[attr-defined]
+    assert other.restore_episode(state) == "its episode ended after 5 of 7 repeated actions"
+    assert other.reset()[0].std() > 10
+    env.close()
+    other.close()
+
+
 @pytest.mark.parametrize("other_is_new", [True, False])
 def test_an_env_that_does_not_forget_earlier_episodes_gives_the_reason(other_is_new: bool) -> None:
     """Its observation holds the number of its episodes, two here."""

@@ -80,7 +80,13 @@ def test_a_signal_to_the_group_saves_and_ends(number: signal.Signals, tmp_path: 
     files = {str(path.relative_to(run.checkpoint("last"))) for path in run.checkpoint("last").rglob("*.*")}
     assert files == {*run.manifest("last")["files"], "manifest.json"}
     (command,) = re.findall(r"^go on with: (.*)$", out, re.MULTILINE)
-    assert shlex.split(command) == ["python", "-m", "rl_baselines.train", "--resume", str(run.path.relative_to(tmp_path))]
+    assert shlex.split(command) == [
+        "python",
+        "-m",
+        "rl_baselines.train",
+        "--resume",
+        str(run.path.relative_to(tmp_path)),
+    ]
     if number == signal.SIGINT:
         done = run_command(*shlex.split(command)[2:], folder=tmp_path)
         assert (done.code, done.err) == (0, ""), done.err
