@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -78,7 +79,7 @@ class RunFolder:
         :raises UsageError: when another process has it
         """
         try:
-            file = open(self.path / ".lock", "a+")  # noqa: SIM115 - held as long as the run
+            file = _open_lock(self.path / ".lock")
         except OSError as error:
             raise UsageError(f"cannot write in {self.path}: {error.strerror or error}") from None
         try:
@@ -256,9 +257,23 @@ def claimed(log_dir: Path) -> Iterator[None]:
     """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        file = open(log_dir / ".auto-resume.lock", "a")  # noqa: SIM115 - closed below
+        file = _open_lock(log_dir / ".auto-resume.lock")
     except OSError as error:
         raise UsageError(f"cannot write under --log-dir {log_dir}: {error.strerror or error}") from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """Open a file to lock it; forked workers close it, or the lock would live as long as the last of them."""
+    file = open(path, "a+")  # noqa: SIM115 - held as long as the lock
+    reference = weakref.ref(file)
+
+    def close_in_worker() -> None:
+        held = reference()
+        if held is not None:
+            held.close()
+
+    os.register_at_fork(after_in_child=close_in_worker)
+    return file

@@ -172,10 +172,10 @@ def vector_state(env: VecEnv) -> dict[str, Any]:
     state: dict[str, Any] = {"stack": None, "normalization": None}
     for layer in _layers(env):
         if isinstance(layer, VecFrameStack):
-            state["stack"] = {key: one.stacked_obs.copy() for key, one in _stacks(layer).items()}
+            state["stack"] = {key: np.array(one.stacked_obs) for key, one in _stacks(layer).items()}
         elif isinstance(layer, VecNormalize):
             state["normalization"] = {
-                "returns": layer.returns.copy(),
+                "returns": np.array(layer.returns),
                 "old_obs": _copy(layer.old_obs),
                 "old_reward": _copy(layer.old_reward),
             }

@@ -60,9 +60,18 @@ def _split(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         value = value.detach().cpu().numpy()
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
         name = _free_name(place.strip("/"), arrays)
-        arrays[name] = np.asarray(value)
-        return {_MARK: name, "scalar": isinstance(value, np.generic)}
+        axes = _axes_in_memory(np.asarray(value))
+        arrays[name] = np.transpose(value, axes)
+        return {_MARK: name, "scalar": isinstance(value, np.generic), "axes": axes}
     raise TypeError(f"a {type(value).__name__} at {place} cannot be saved")
+
+
+def _axes_in_memory(array: np.ndarray) -> list[int]:
+    """Give the axes from the one whose neighbours lie farthest apart in memory to the nearest.
+
+    The layout is part of the state: a convolution of pictures whose channels lie last rounds differently.
+    """
+    return sorted(range(array.ndim), key=lambda axis: (-array.strides[axis], axis))
 
 
 def _free_name(name: str, arrays: Mapping[str, np.ndarray]) -> str:
@@ -75,7 +84,7 @@ def _free_name(name: str, arrays: Mapping[str, np.ndarray]) -> str:
 def _join(content: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(content, dict):
         if _MARK in content:
-            array = arrays[content[_MARK]]
+            array = arrays[content[_MARK]].transpose(np.argsort(content["axes"]))
             return array[()] if content["scalar"] else array
         return {key: _join(part, arrays) for key, part in content.items()}
     if isinstance(content, list):

@@ -120,7 +120,7 @@ if {"FAULT", "FAULT_LOG"} & os.environ.keys():
         ("rmdir", 0),
     ):
         watch("rename" if own_name == "replace" else own_name, own_name, own_position)
-    os.fsync = fsync_watched
+    os.fsync = fsync_watched  # type: ignore[assignment]
     builtins.open = io.open = open_watched  # type: ignore[assignment]
 if "FAULT_CHUNK_BYTES" in os.environ:
     rl_baselines.replay_chunks.CHUNK_BYTES = int(os.environ["FAULT_CHUNK_BYTES"])

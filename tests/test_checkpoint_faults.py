@@ -36,7 +36,7 @@ SAC = (
 )
 RUNS: dict[str, tuple[Any, ...]] = {"ppo": PPO, "sac": SAC}
 INTERVAL, FINAL = {"ppo": 32, "sac": 8}, {"ppo": 640, "sac": 320}
-CHUNKS = {"FAULT_CHUNK_BYTES": "1280"}  # 32 transitions of Pendulum
+CHUNKS: dict[str, Any] = {"FAULT_CHUNK_BYTES": "1280"}  # 32 transitions of Pendulum
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Chain:
     def go_on(self, **variables: str) -> Finished:
         """Start or resume the run in a process of its own, under a fault."""
         self.log.unlink(missing_ok=True)
-        variables = {"FAULT_LOG": str(self.log), **CHUNKS, **variables}
-        done = run_command("rl_baselines.train", *self.command, folder=self.log_dir, **variables)
+        given: dict[str, Any] = {"FAULT_LOG": str(self.log), **CHUNKS, **variables}
+        done = run_command("rl_baselines.train", *self.command, folder=self.log_dir, **given)
         self.run = newest(self.log_dir / "logs")
         return done
 

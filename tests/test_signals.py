@@ -108,7 +108,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_kill_9_leaves_no_worker_and_frees_the_folder(tmp_path: Path) -> None:
-    with training(tmp_path / "logs", n_steps=8, n_timesteps=100_000, step_s=0.01) as process:
+    with training(tmp_path / "logs", n_steps=2, n_timesteps=100_000, step_s=2.0) as process:
         workers = children_of(process.pid)
         assert len(workers) == 2
         run = newest(tmp_path / "logs")
@@ -117,8 +117,9 @@ def test_kill_9_leaves_no_worker_and_frees_the_folder(tmp_path: Path) -> None:
         )
         process.kill()
         assert process.wait(TIMEOUT_S) == -signal.SIGKILL
-        wait_until(lambda: not [pid for pid in workers if is_alive(pid)], "the end of the workers")
+        assert [pid for pid in workers if is_alive(pid)], "they are busy with a step of two seconds"
         assert lock_from_elsewhere(run) == "locked"
+        wait_until(lambda: not [pid for pid in workers if is_alive(pid)], "the end of the workers")
     assert run.record["status"] == "running"
     assert len(read_csv(run.path / "progress.csv")) >= 1
 

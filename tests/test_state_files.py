@@ -228,3 +228,13 @@ def test_the_first_difference_is_named_with_its_place(one: Any, other: Any, mess
 def test_a_tensor_equals_the_array_of_its_numbers() -> None:
     tensor = torch.tensor([0.1, NAN], requires_grad=True)
     assert first_difference({"a": tensor}, {"a": tensor.detach().numpy().copy()}) is None
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (0, 3, 1, 2), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_the_layout_in_memory_comes_back(axes: tuple[int, ...], tmp_path: Path) -> None:
+    """Pictures are transposed views, and a network rounds differently for arrays of another layout."""
+    array = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).transpose(axes)
+    write_state(tmp_path, {"pictures": array})
+    back = read_state(tmp_path)["pictures"]
+    assert back.tolist() == array.tolist()
+    assert (back.shape, back.strides) == (array.shape, array.strides)
