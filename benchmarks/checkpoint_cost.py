@@ -44,6 +44,7 @@ class Stop:
     timesteps: int
 
     def at_boundary(self) -> None:
+        """Stop when they are done."""
         if self.run.model.num_timesteps >= self.timesteps:
             raise StopTraining("measured", can_go_on=True)
 
@@ -98,6 +99,7 @@ def stock(run: TrainingRun, folder: Path) -> None:
 
 
 def seconds(call: Callable[[], Any]) -> float:
+    """Give the time that a call takes."""
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
@@ -122,6 +124,7 @@ def peak_growth(call: Callable[[], Any]) -> float:
 
 
 def resident(name: str) -> int:
+    """Give one of the kernel's figures of this process's memory, in kB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
 
@@ -194,6 +197,7 @@ def report_ready(path: str) -> None:
 
 
 def main() -> None:
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", help="where to write; default: a temporary folder")
@@ -212,11 +216,10 @@ def main() -> None:
         for name, settings, n_transitions in cases:
             rows.append(measure(name, settings, n_transitions, arguments.repeats, Path(root)))
             print(f"{name} done", file=sys.stderr)
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        print(
-            "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths)))
-        )
+    columns = list(zip(header, *rows, strict=True))
+    padded = [[cell.rjust(max(map(len, column))) for cell in column] for column in columns]
+    for line in zip(*padded, strict=True):
+        print("  ".join(line))
 
 
 if __name__ == "__main__":

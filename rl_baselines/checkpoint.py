@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl_baselines.errors import UsageError
-
 MODEL_NAME, MANIFEST_NAME, CHILDREN_NAME, STATE_NAME = "model.zip", "manifest.json", "children.txt", "state"
 REPLAY_NAME = "replay"
 _OWN_HASH = "manifest_sha256"
@@ -162,16 +160,6 @@ def delete_folder(path: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
         os.replace(path, doomed)
     shutil.rmtree(doomed)
-
-
-def checked(checkpoint: Checkpoint) -> Checkpoint:
-    """Give the checkpoint if it can be resumed and every file of it is as it was saved.
-
-    :raises UsageError: when it is not
-    """
-    if damage := checkpoint.damage():
-        raise UsageError(f"the checkpoint {checkpoint.path} is damaged: {damage}")
-    return checkpoint
 
 
 def hash_of(path: Path) -> str:

@@ -56,27 +56,18 @@ class CheckpointWriter:
         self.replay.load(checkpoint.replay, description)
         return True
 
-    def save(self, folder: Path, details: Mapping[str, Any]) -> Checkpoint:
+    def save(self, folder: Path, details: Mapping[str, Any], only_model: bool = False) -> Checkpoint:
         """Save a checkpoint of now.
 
         :param folder: of all checkpoints
         :param details: further entries of the manifest
+        :param only_model: leave out what resuming needs besides the model and its statistics
         """
         began = time.perf_counter()
-        checkpoint = save_checkpoint(folder, self.model.num_timesteps, self._write, details)
-        if self.replay is not None:
+        write = self._write_model if only_model else self._write
+        checkpoint = save_checkpoint(folder, self.model.num_timesteps, write, details)
+        if self.replay is not None and not only_model:
             self.replay.rebase(checkpoint.replay)
-        self.seconds += time.perf_counter() - began
-        return checkpoint
-
-    def save_model(self, folder: Path, details: Mapping[str, Any]) -> Checkpoint:
-        """Save a checkpoint of the model and its statistics alone, which cannot be resumed.
-
-        :param folder: of all checkpoints
-        :param details: further entries of the manifest
-        """
-        began = time.perf_counter()
-        checkpoint = save_checkpoint(folder, self.model.num_timesteps, self._write_model, details)
         self.seconds += time.perf_counter() - began
         return checkpoint
 
@@ -143,7 +134,7 @@ class Checkpointing:
         if passed or due or late:
             self.save()
         elif self.best.is_new:
-            checkpoint = self.writer.save_model(self.folder.checkpoints, self._details())
+            checkpoint = self.writer.save(self.folder.checkpoints, self._details(), only_model=True)
             self._point_best(checkpoint)
 
     def save(self) -> None:

@@ -5,6 +5,6 @@ import os
 # Small networks run fastest on one thread, and several test processes share the machine. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402 - after the variable is set
+import pytest
 
 pytest.register_assert_rewrite("resuming")

@@ -114,6 +114,24 @@ def test_a_fine_tune_is_found_again(tmp_path: Path) -> None:
     assert child.record["status"] == "finished" and len(folders(log_dir)) == 2
 
 
+def test_a_run_that_is_being_trained_in_processes_is_refused_at_once(tmp_path: Path) -> None:
+    """Another configuration is not held up either."""
+    log_dir = tmp_path / "logs"
+    flags = (*SLOW_AUTO, "--num-cpu", 2, "--log-dir", log_dir)
+    process = start("rl_baselines.train", *flags, out=tmp_path / "out.txt", TOY_STEP_S="0.2")
+    try:
+        while process.poll() is None and not list(log_dir.glob("*/*/*/*/run.json")):
+            time.sleep(0.02)
+        assert process.poll() is None, (tmp_path / "out.txt").read_text()
+        done = run_command("rl_baselines.train", *flags, folder=tmp_path, timeout_s=30)
+        assert done.code == 2 and "is this very run and is being trained now: wait for it or stop it" in done.err
+        done = run_command("rl_baselines.train", *flags, "--seed", 5, folder=tmp_path, timeout_s=30)
+        assert (done.code, done.err) == (0, "")
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "--stop-after"])
 def test_a_stop_from_outside_saves_and_the_resumed_run_equals_one_that_was_not_stopped(
     how: str, tmp_path: Path

@@ -33,7 +33,7 @@ from rl_baselines.config import options_from_flat
 from rl_baselines.evaluation import evaluation_seeds
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.train import plan_from
-from rl_baselines.training import Outcome, TrainingRun
+from rl_baselines.training import Outcome
 
 LOAD = "--load-rl-model-path"
 SHORT = ("--num-timesteps", 64, "--compare-episodes", 0, "--eval-freq", 0, "--best-by", "train")

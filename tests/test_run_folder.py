@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rl_baselines.errors import UsageError
 from rl_baselines.checkpoint import Checkpoint, StoredFile, hash_of, save_checkpoint
+from rl_baselines.errors import UsageError
 from rl_baselines.run_folder import RunFolder, find_runs, newest_run
 
 NOW = datetime.datetime(2026, 3, 4, 5, 6, 7)
