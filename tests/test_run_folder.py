@@ -167,3 +167,74 @@ def test_record_is_replaced_whole(folder: RunFolder) -> None:
     folder.record.write_text("{")
     with pytest.raises(UsageError, match="is no intact run folder: cannot read run.json"):
         folder.read_record()
+
+
+def save_model(folder: RunFolder, timesteps: int) -> Checkpoint:
+    """A best model between two checkpoints."""
+
+    def write(path: Path) -> dict[str, StoredFile]:
+        (path / "model.zip").write_text("weights")
+        return {}
+
+    return save_checkpoint(folder.checkpoints, timesteps, write, {"score": {}, "best": timesteps})
+
+
+def steps(folder: RunFolder) -> list[int]:
+    return [checkpoint.timesteps for checkpoint in folder.all_checkpoints()]
+
+
+def test_the_best_model_as_of_a_checkpoint_that_stays_stays_too(folder: RunFolder) -> None:
+    save_model(folder, 5)
+    save(folder, 10, best=5)
+    folder.point("best", save_model(folder, 15))
+    for timesteps in (20, 30, 40):
+        save(folder, timesteps, best=15)
+    folder.prune(keep=2, milestones=frozenset({10}))
+    assert steps(folder) == [5, 10, 15, 30, 40]
+    folder.point("best", save_model(folder, 45))
+    folder.prune(keep=2, milestones=frozenset())
+    assert steps(folder) == [15, 30, 40, 45], "those without state do not count among the newest two"
+    save(folder, 50, best=45)
+    save(folder, 60, best=45)
+    folder.prune(keep=2, milestones=frozenset())
+    assert steps(folder) == [45, 50, 60]
+
+
+def test_what_is_beyond_a_step_is_moved_aside_and_unfinished_work_deleted(folder: RunFolder) -> None:
+    for timesteps in (10, 20, 30):
+        save(folder, timesteps)
+    (folder.checkpoints / ".000000040.tmp").mkdir()
+    (folder.checkpoints / ".000000005.deleted").mkdir()
+    aside = folder.new_aside(NOW)
+    assert aside == folder.aside / "26-03-04_05h06_07"
+    assert folder.set_aside_after(10, aside) == [20, 30]
+    assert steps(folder) == [10] and not list(folder.checkpoints.glob(".*"))
+    assert [Checkpoint(path).damage() for path in sorted((aside / "checkpoints").iterdir())] == [None, None]
+    assert folder.new_aside(NOW) == folder.aside / "26-03-04_05h06_07_2"
+
+
+def test_damage_is_named(folder: RunFolder) -> None:
+    checkpoint = save(folder, 10)
+    assert checkpoint.damage() is None
+    checkpoint.model.write_text("WEIGHTS")
+    assert checkpoint.is_complete(), "its size is right"
+    assert checkpoint.damage() == "model.zip was changed"
+    checkpoint.model.unlink()
+    assert checkpoint.damage() == "model.zip is missing"
+    manifest = checkpoint.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"timesteps": 10', '"timesteps": 90'))
+    assert checkpoint.damage() == "manifest.json was changed"
+    manifest.write_text("{")
+    assert checkpoint.damage() == "manifest.json cannot be read (JSONDecodeError)"
+
+
+def test_files_whose_hashes_are_known_are_not_read(folder: RunFolder) -> None:
+    """Chunks of a replay buffer that are links into the checkpoint before."""
+
+    def write(path: Path) -> dict[str, StoredFile]:
+        (path / "state").mkdir()
+        (path / "state" / "chunk").write_text("chunk")
+        return {"state/chunk": StoredFile(5, "known")}
+
+    files = save_checkpoint(folder.checkpoints, 10, write, {}).manifest["files"]
+    assert files == {"state/chunk": {"size": 5, "sha256": "known"}}
