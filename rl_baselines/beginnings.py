@@ -19,7 +19,6 @@ from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import first_record, resumed_record
 from rl_baselines.sources import Source
 from rl_baselines.training import TrainingRun
-from rl_baselines.vec_env import share_statistics
 
 
 def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRun:
@@ -96,8 +95,6 @@ def _load_statistics(run: TrainingRun, source: Source) -> str:
     if not isinstance(run.env, VecNormalize):
         return "NOT used: the source's statistics are left out, as asked"
     apply_statistics(run.env, source.statistics, str(source))
-    if run.evaluation is not None:
-        share_statistics(run.env, run.evaluation.env)
     return "statistics loaded, they adapt on"
 
 

@@ -100,14 +100,19 @@ class PeriodicEvaluation:
     """Evaluates the deterministic policy every so many timesteps, from the same start seeds each time.
 
     :param model: what is trained
-    :param env: evaluation environment that shares the training's statistics
+    :param make_env: gives the evaluation environment, which shares the training's statistics; called when it is needed
     :param frequency: timesteps between evaluations
     :param n_episodes: of each evaluation
     :param file: ``evaluations.csv``
     """
 
-    def __init__(self, model: BaseAlgorithm, env: VecEnv, frequency: int, n_episodes: int, file: Path) -> None:
-        self.model, self.env, self.file = model, env, file
+    def __init__(
+        self, model: BaseAlgorithm, make_env: Callable[[], VecEnv], frequency: int, n_episodes: int, file: Path
+    ) -> None:
+        self.model, self.file = model, file
+        self._make_env = make_env
+        self._env: VecEnv | None = None
+        self._memories: list[Any] = []
         self.frequency, self.seeds = frequency, evaluation_seeds(n_episodes)
         self.best: BestModel | None = None
         self.stop_value: float | None = None
@@ -127,7 +132,9 @@ class PeriodicEvaluation:
         if self.model.num_timesteps == self._last_timesteps:
             return
         self._last_timesteps = self.model.num_timesteps
-        result = self.last_result = evaluate(self.model, self.env, self.seeds)
+        env = self._environment()
+        result = self.last_result = evaluate(self.model, env, self.seeds)
+        self._memories = env.env_method("memory")
         self._record(result)
         if self.best is not None:
             self.best.offer(result.mean_reward)
@@ -137,15 +144,25 @@ class PeriodicEvaluation:
     def state(self) -> dict[str, Any]:
         """Give what resuming needs."""
         last = None if self.last_result is None else self.last_result.to_state()
-        memories = self.env.env_method("memory")
-        return {"last_timesteps": self._last_timesteps, "last_result": last, "memories": memories}
+        return {"last_timesteps": self._last_timesteps, "last_result": last, "memories": self._memories}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._last_timesteps, last = state["last_timesteps"], state["last_result"]
-        for index, memory in enumerate(state["memories"]):
-            self.env.env_method("set_memory", memory, indices=index)
         self.last_result = None if last is None else EvaluationResult.from_state(last)
+        self._memories = state["memories"]
+
+    def close(self) -> None:
+        """Close the evaluation environment."""
+        if self._env is not None:
+            self._env.close()
+
+    def _environment(self) -> VecEnv:
+        if self._env is None:
+            self._env = self._make_env()
+            for index, memory in enumerate(self._memories):
+                self._env.env_method("set_memory", memory, indices=index)
+        return self._env
 
     def _record(self, result: EvaluationResult) -> None:
         row = {"timesteps": self.model.num_timesteps, **result.summary()}

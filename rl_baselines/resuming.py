@@ -17,6 +17,8 @@ from rl_baselines.schedules import LearningRateSchedule, planned_steps
 from rl_baselines.sources import of_run, resolve_run
 from rl_baselines.state_files import read_state
 
+STATE_FORMAT = 1
+
 
 @dataclass
 class Resumption:
@@ -63,7 +65,7 @@ def open_resumption(text: str, log_dir: Path) -> Resumption:
     try:
         checkpoint = _selected(folder, selection)
         _check(folder, checkpoint)
-        return Resumption(folder, checkpoint, read_state(checkpoint.state))
+        return Resumption(folder, checkpoint, _read(checkpoint))
     except BaseException:
         folder.unlock()
         raise
@@ -102,6 +104,17 @@ def _check(folder: RunFolder, checkpoint: Checkpoint) -> None:
         f"{message}; the newest intact one before it is that of step {older.timesteps:,}: "
         f"--resume {short(folder.path)}@step:{older.timesteps}"
     )
+
+
+def _read(checkpoint: Checkpoint) -> dict[str, Any]:
+    state = read_state(checkpoint.state)
+    if state.get("format") != STATE_FORMAT:
+        raise UsageError(
+            f"{short(checkpoint.path)} was saved by another version, in format {state.get('format')} of the state; "
+            f"this one reads format {STATE_FORMAT}: resume it with that version, or start a new run from it: "
+            f"--load-rl-model-path {short(checkpoint.path)}"
+        )
+    return state
 
 
 def newest_intact(folder: RunFolder, before: int) -> Checkpoint | None:

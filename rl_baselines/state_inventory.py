@@ -57,7 +57,7 @@ SAVED: dict[str, dict[str, str]] = {
     "OrderEnforcing": {"_has_reset": _JOURNAL},
     "BestModel": dict.fromkeys(("score", "timesteps", "is_new"), _DECIDER),  # when one is saved, it is new no more
     "BestByTraining": {"_seen": _DECIDER},
-    "PeriodicEvaluation": dict.fromkeys(("last_result", "_last_timesteps"), _DECIDER),
+    "PeriodicEvaluation": dict.fromkeys(("last_result", "_last_timesteps", "_memories"), _DECIDER),
     "Checkpointing": dict.fromkeys(("_last_timesteps", "_saved_milestones"), _DECIDER),
 }
 REBUILT: dict[str, dict[str, str]] = {
@@ -108,12 +108,13 @@ REBUILT: dict[str, dict[str, str]] = {
     "ProgressFile": {"path": _PLACE, "_columns": "read from the file that it goes on with"},
     "TensorBoardOutputFormat": {"writer": "begins another file", "_is_closed": "whether the run is over"},
     "PeriodicEvaluation": {
-        "env": "every evaluation starts from the same seeds; what it remembers is in the state of the callback",
+        "_env": "every evaluation starts from the same seeds; what it remembers is in the state of the callback",
+        "_make_env": "from the configuration",
         "file": _PLACE,
     },
     "Checkpointing": {"folder": _PLACE, "_last_time": "a clock, started anew"},
     "CheckpointWriter": {
-        "seconds": "a clock, started anew",
+        "seconds": "a clock, goes on from the time in the state of the run",
         "origin": "from the configuration and the run's name",
         "_replay_timesteps": "set when the replay buffer is loaded",
     },

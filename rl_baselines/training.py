@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from rl_baselines.normalization import JSON_NAME, apply_statistics, read_statist
 from rl_baselines.progress_file import ProgressFile
 from rl_baselines.records import mark
 from rl_baselines.resolution import Layer, RunPlan
-from rl_baselines.resuming import Resumption, resume_rows
+from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
 from rl_baselines.run_folder import RunFolder, short
 from rl_baselines.run_record import end_of_record
 from rl_baselines.seeding import derive_seed
@@ -106,8 +107,9 @@ class TrainingRun:
         if settings.eval_freq == 0:
             return None
         frequency = settings.eval_freq or max(1, self.plan.steps_planned // 20)
-        env = self._evaluation_env(settings.eval_episodes)
-        evaluation = PeriodicEvaluation(self.model, env, frequency, settings.eval_episodes, self.folder.evaluations)
+        n_episodes = settings.eval_episodes
+        make_env = partial(self._evaluation_env, n_episodes)
+        evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self.folder.evaluations)
         evaluation.best = self.best if settings.best_by == "eval" else None
         evaluation.stop_value = self.config.training.stop_value
         return evaluation
@@ -144,11 +146,13 @@ class TrainingRun:
         schedule = self.plan.learning_rate.schedule
         buffer = getattr(self.model, "replay_buffer", None)
         return {
+            "format": STATE_FORMAT,
             "model": capture(self.model),
             "deciders": {name: decider.state() for name, decider in self._deciders.items()},
             "comparisons": {name: result.to_state() for name, result in self.comparisons.items()},
             "schedule": None if schedule is None else asdict(schedule),
             "steps_planned": self.plan.steps_planned,
+            "checkpoint_seconds": self.writer.seconds,
             "replay_size": None if buffer is None else buffer.size() * self.model.n_envs,
             "records": mark(self.folder),
             "machine": describe_machine(self.model.device),
@@ -161,9 +165,8 @@ class TrainingRun:
             load_tensors(self.model, read_model_zip(checkpoint.model))
         if isinstance(self.env, VecNormalize):
             apply_statistics(self.env, read_statistics(checkpoint.path / JSON_NAME), str(checkpoint.path))
-            if self.evaluation is not None:
-                share_statistics(self.env, self.evaluation.env)
         failed = restore(self.model, state["model"])
+        self.writer.seconds = state["checkpoint_seconds"]
         self._rescale_exploration(state["steps_planned"] / self.plan.steps_planned)
         has_replay = hasattr(self.model, "replay_buffer")
         loaded = self.writer.load_replay(checkpoint, state.get("replay")) if has_replay else None
@@ -292,7 +295,7 @@ class TrainingRun:
         with suppress(OSError) if outcome.status == "failed" else ExitStack(), ExitStack() as closing:
             closing.callback(self.folder.unlock)
             if self.evaluation is not None:
-                closing.callback(self.evaluation.env.close)
+                closing.callback(self.evaluation.close)
             closing.callback(self.env.close)
             closing.callback(self.model.logger.close)
             self.folder.write_record(self.record)

@@ -10,7 +10,7 @@ import numpy as np
 from cli import Finished, Run, differences, flatten, newest, read_csv, run_command, without_times
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-CLOCKS = ("seconds", "t", "time/fps", "time/time_elapsed", "last_time")
+CLOCKS = ("seconds", "t", "time/fps", "time/time_elapsed", "checkpoint_seconds")
 NOT_COMPARED = ("records", "machine")  # lengths of files, which hold times of the day
 
 

@@ -287,6 +287,18 @@ def test_another_processor_or_torch_is_named(tmp_path: Path) -> None:
     assert run.record["resumes"][0]["exact"] is False
 
 
+def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    folder = run.checkpoint("last")
+    path, manifest = folder / "state" / "state.json", json.loads((folder / "manifest.json").read_text())
+    path.write_text(path.read_text().replace('"format": 1', '"format": 7'))
+    forge(folder, manifest)
+    assert refused("--resume", run.path) == (
+        f"error: {folder} was saved by another version, in format 7 of the state; this one reads format 1: resume it "
+        f"with that version, or start a new run from it: --load-rl-model-path {folder}"
+    )
+
+
 def forge(folder: Path, manifest: dict[str, Any]) -> None:
     """Write a manifest that agrees with files that were changed."""
     from rl_baselines.checkpoint import StoredFile, hash_of, save_checkpoint
