@@ -1,8 +1,8 @@
 """The beginnings of a run: from scratch, from a loaded model, or from a checkpoint of its own."""
 
 import datetime
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from stable_baselines3.common.vec_env import VecNormalize
@@ -31,7 +31,7 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
     now = datetime.datetime.now()
     levels = (environment.env, environment.srl_model or "", algorithm.algo)
     folder = RunFolder.create(Path(options.log_dir), levels, now)
-    with ExitStack() as undo:
+    with ExitStack() as undo, _storage_errors_named(folder):
         undo.callback(folder.discard)
         run = TrainingRun(plan, options, folder, continues=False)
         undo.callback(run.env.close)
@@ -54,10 +54,10 @@ def go_on(resumption: Resumption, plan: RunPlan, options: RunOptions, argv: Sequ
     """
     folder, state = resumption.folder, resumption.state
     aside = folder.new_aside(datetime.datetime.now())
-    moved = folder.set_aside_after(int(resumption.checkpoint.path.name), aside)
-    trimmed = trim(folder, state["records"], aside)
-    run = TrainingRun(plan, options, folder, continues=True)
-    with ExitStack() as undo:
+    with ExitStack() as undo, _storage_errors_named(folder):
+        moved = folder.set_aside_after(int(resumption.checkpoint.path.name), aside)
+        trimmed = trim(folder, state["records"], aside)
+        run = TrainingRun(plan, options, folder, continues=True)
         undo.callback(run.env.close)
         run.restore(resumption)
         resumption.rows.append(_point_best(run))
@@ -70,6 +70,16 @@ def go_on(resumption: Resumption, plan: RunPlan, options: RunOptions, argv: Sequ
         run.open_logs()
         undo.pop_all()
     return run
+
+
+@contextmanager
+def _storage_errors_named(folder: RunFolder) -> Iterator[None]:
+    """Let an error of writing name at least the run's folder."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(folder.path)
+        raise
 
 
 def _load_source(run: TrainingRun, source: Source) -> list[tuple[str, str]]:

@@ -8,10 +8,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from rl_baselines.durable import force_to_disk, replace_file
 
 MODEL_NAME, MANIFEST_NAME, CHILDREN_NAME, STATE_NAME = "model.zip", "manifest.json", "children.txt", "state"
 REPLAY_NAME = "replay"
@@ -133,14 +134,14 @@ def save_checkpoint(folder: Path, timesteps: int, write: WriteFiles, details: Ma
         manifest = {"timesteps": timesteps, **details, "files": files}
         write_json(aside / MANIFEST_NAME, {**manifest, _OWN_HASH: _hash_of_manifest(manifest)})
         for path in (*(path for path in aside.rglob("*") if path.is_dir()), aside):
-            _sync_folder(path)
+            force_to_disk(path)
         os.replace(aside, checkpoint.path)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         if (cause := _os_error_behind(error)) is not None:
             raise OSError(cause.errno, cause.strerror, cause.filename or str(checkpoint.path)) from error
         raise
-    _sync_folder(folder)
+    force_to_disk(folder)
     return checkpoint
 
 
@@ -170,18 +171,7 @@ def hash_of(path: Path) -> str:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a JSON file, forced to disk."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(aside, "w") as file:
-            json.dump(dict(content), file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError:
-        with suppress(OSError):
-            aside.unlink()
-        raise
+    replace_file(path, (json.dumps(dict(content), indent=1) + "\n").encode())
 
 
 def _hash_of_manifest(manifest: Mapping[str, Any]) -> str:
@@ -191,14 +181,5 @@ def _hash_of_manifest(manifest: Mapping[str, Any]) -> str:
 
 def _store(path: Path) -> StoredFile:
     """Force a file to disk and describe it."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
+    force_to_disk(path)
     return StoredFile(path.stat().st_size, hash_of(path))
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

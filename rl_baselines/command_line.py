@@ -8,13 +8,14 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import Field, field, make_dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from rl_baselines.config import default_of, flag_of, settings_of
-from rl_baselines.errors import StorageError, UsageError
+from rl_baselines.errors import STORAGE_ERRORS, StorageError, UsageError
 from rl_baselines.literals import parse_pairs
 
 
@@ -26,16 +27,38 @@ def run_command(command: Callable[[list[str]], int], argv: Sequence[str] | None 
         interrupted before there was work to save
     """
     try:
-        return command(list(sys.argv[1:] if argv is None else argv))
+        with _storage_errors_of_threads_silent():
+            return command(list(sys.argv[1:] if argv is None else argv))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except StorageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def _storage_errors_of_threads_silent() -> Iterator[None]:
+    """Let threads end without a traceback when they cannot write: TensorBoard's raises its error in this one too."""
+    previous = threading.excepthook
+
+    def hook(thread: threading.ExceptHookArgs) -> None:
+        if not (isinstance(thread.exc_value, OSError) and thread.exc_value.errno in STORAGE_ERRORS):
+            previous(thread)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
 
 
 def parse(groups: tuple[type, ...], argv: Sequence[str], prog: str, description: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from rl_baselines.config import CONFIG_GROUPS, RunConfig, check_settings
+from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError, unknown
 
 
@@ -49,7 +50,7 @@ def write_config(config: RunConfig, path: Path) -> None:
     for group, cls in CONFIG_GROUPS.items():
         values = {item.name: _plain(getattr(getattr(config, group), item.name)) for item in fields(cls)}
         parts.append(f"# {cls.__doc__}\n{yaml.safe_dump(values, sort_keys=False)}")
-    path.write_text("\n".join(parts))
+    replace_file(path, "\n".join(parts).encode())
 
 
 def _plain(value: Any) -> Any:

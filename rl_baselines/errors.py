@@ -1,11 +1,15 @@
 """Exceptions whose message is all that the user needs: commands print it as one line."""
 
+import errno
 from collections.abc import Iterable
 
 
 class UsageError(ValueError):
     """Something that was asked for cannot be done; the message is one line saying what was expected, what came and
     what to do. Commands print it and exit with code 2."""
+
+
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
 class StorageError(Exception):

@@ -2,12 +2,13 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.logger import Figure, HParam, Image, KVWriter, Video, filter_excluded_keys
+
+from rl_baselines.durable import replace_file
 
 FIRST_COLUMN = "time/total_timesteps"
 _NO_CELL = (Figure, HParam, Image, Video)
@@ -51,7 +52,7 @@ class ProgressFile(KVWriter):
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(dict(zip(self._columns, cells, strict=False)) for cells in _cells(self.path)[1:])
-        replace_content(self.path, text.getvalue().encode())
+        replace_file(self.path, text.getvalue().encode())
         self._columns = columns
 
 
@@ -67,16 +68,6 @@ def complete_rows(path: Path) -> list[bytes]:
             rows.append(row)
             row = b""
     return rows
-
-
-def replace_content(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, forced to disk."""
-    aside = path.with_name(f".{path.name}.tmp")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 def _cells(path: Path) -> list[list[str]]:

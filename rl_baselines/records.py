@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rl_baselines.progress_file import complete_rows, replace_content
+from rl_baselines.durable import force_to_disk, replace_file
+from rl_baselines.progress_file import complete_rows
 from rl_baselines.run_folder import RunFolder
 
 
@@ -76,7 +77,7 @@ def _trim_rows(path: Path, n_rows: int, target: Path) -> tuple[int, int]:
         _move(path, target)
     elif n_kept < n_found:
         _copy(path, target)
-        replace_content(path, b"".join(rows[: 1 + n_kept]))
+        replace_file(path, b"".join(rows[: 1 + n_kept]))
     return n_found - n_kept, n_rows - n_kept
 
 
@@ -107,8 +108,7 @@ def _copy(path: Path, target: Path) -> None:
     free = _free_name(target)
     unfinished = free.with_name(f".{free.name}.tmp")
     shutil.copyfile(path, unfinished)
-    with open(unfinished, "rb") as file:
-        os.fsync(file.fileno())
+    force_to_disk(unfinished)
     os.replace(unfinished, free)
 
 

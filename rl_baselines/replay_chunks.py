@@ -18,6 +18,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.her import HerReplayBuffer
 
 from rl_baselines.checkpoint import StoredFile, hash_of
+from rl_baselines.durable import force_to_disk
 from rl_baselines.errors import UsageError
 
 CHUNK_BYTES = 4 * 2**20
@@ -138,7 +139,7 @@ class ReplayChunks:
         aside = folder / f".{index:06d}.npz"
         parts = {name: array[slots] for name, array in _chunked_arrays(self._buffer).items()}
         np.savez(aside, **parts)  # type: ignore[arg-type]
-        _force_to_disk(aside)
+        force_to_disk(aside)
         stored = StoredFile(aside.stat().st_size, hash_of(aside))
         name = f"{index:06d}-{stored.sha256[:16]}.npz"
         os.replace(aside, folder / name)
@@ -225,15 +226,10 @@ def _link(source: Path, target: Path, size: int) -> bool:
             os.link(source, target)
         except OSError:
             shutil.copy2(source, target)
-            _force_to_disk(target)
+            force_to_disk(target)
     except FileNotFoundError:
         return False
     return True
-
-
-def _force_to_disk(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def _encode_runs(array: np.ndarray) -> dict[str, np.ndarray]:

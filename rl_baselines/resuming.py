@@ -129,7 +129,10 @@ def plan_resumption(resumption: Resumption, num_timesteps: int | None) -> RunPla
     :param num_timesteps: another horizon; None keeps it
     :raises UsageError: when it lies before what is done
     """
-    config = from_flat(read_settings(str(resumption.folder.config)))
+    settings = read_settings(str(resumption.folder.config))
+    if not {"env", "algo", "num_timesteps"} <= settings.keys():
+        raise UsageError(f"{resumption.folder.config} is not complete: it does not tell what is trained")
+    config = from_flat(settings)
     find_spec(config.environment.env, config.environment.gym_packages)
     if num_timesteps is not None:
         config = changed(config, num_timesteps=num_timesteps)

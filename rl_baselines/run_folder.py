@@ -112,7 +112,7 @@ class RunFolder:
     def discard(self) -> None:
         """Delete a folder that came to nothing, and the levels above it that it brought."""
         self.unlock()
-        shutil.rmtree(self.path)
+        shutil.rmtree(self.path, ignore_errors=True)
         for level in self._new_levels:
             try:
                 level.rmdir()

@@ -1,11 +1,9 @@
 """One training run: its parts, its state, and how it is carried out to the end or to a stop."""
 
-import errno
 import json
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,7 @@ from stable_baselines3.her import HerReplayBuffer
 from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
 from rl_baselines.config import RunOptions, to_flat
-from rl_baselines.errors import StorageError
+from rl_baselines.errors import STORAGE_ERRORS, StorageError
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
 from rl_baselines.machine import describe_machine, machine_differences
 from rl_baselines.model_building import build_model, load_to_act
@@ -39,7 +37,6 @@ from rl_baselines.sources import Source
 from rl_baselines.vec_env import make_evaluation_env, make_training_env, share_statistics
 
 MAX_EVALUATION_ENVS = 8
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO)
 
 
 @dataclass
@@ -319,8 +316,7 @@ def train(
     """
     outcome.comparisons = run.comparisons
     try:
-        with _storage_errors_of_threads_silent():
-            _train(run, actions, outcome, announce)
+        _train(run, actions, outcome, announce)
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
@@ -347,22 +343,6 @@ def _train(
         raise
     finally:
         run.close(outcome)
-
-
-@contextmanager
-def _storage_errors_of_threads_silent() -> Iterator[None]:
-    """Let threads end without a traceback when they cannot write: TensorBoard's raises its error in this one too."""
-    previous = threading.excepthook
-
-    def hook(thread: threading.ExceptHookArgs) -> None:
-        if not (isinstance(thread.exc_value, OSError) and thread.exc_value.errno in STORAGE_ERRORS):
-            previous(thread)
-
-    threading.excepthook = hook
-    try:
-        yield
-    finally:
-        threading.excepthook = previous
 
 
 def _storage_error(run: TrainingRun, error: OSError) -> StorageError:

@@ -230,7 +230,7 @@ def kill_at_random_moments(chain: Chain, n_kills: int, seed: int) -> None:
             shutil.rmtree(chain.log_dir / "logs", ignore_errors=True)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
 def test_kill_9_at_random_moments_loses_nothing(name: str, references: dict[str, Reference], tmp_path: Path) -> None:
     chain = Chain(name, tmp_path / name)
     kill_at_random_moments(chain, 5, seed=5)
@@ -301,6 +301,7 @@ def test_a_full_disk_at_any_write_of_a_checkpoint_is_told_alike(
     chain.finish(references["ppo"].run)
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_ends_the_training_in_one_line_and_harms_no_checkpoint(
     references: dict[str, Reference], tmp_path: Path
 ) -> None:
@@ -332,6 +333,14 @@ def test_a_record_that_a_worker_cannot_write_ends_the_training_in_one_line(
     what = fail(chain, "ENOSPC", "write", 4, r"001\.monitor\.csv$")
     assert what.endswith("env 1 (worker 1) failed in step: OSError: [Errno 28] No space left on device")
     chain.finish(references["ppo"].run)
+
+
+@pytest.mark.parametrize("files", [r"/000\.monitor\.csv$", r"/\.config\.yaml\.tmp$", r"/\.run\.json\.tmp$"])
+def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(files: str, tmp_path: Path) -> None:
+    flags = (*PPO, "--log-dir", "logs")
+    done = run_command("rl_baselines.train", *flags, folder=tmp_path, FAULT="ENOSPC:write:1", FAULT_FILES=files)
+    assert (done.code, done.out) == (1, ""), done.err
+    assert re.fullmatch(r"error: \S+/logs/CartPole-v1/\S+ cannot be written: No space left on device\n", done.err)
 
 
 def test_a_model_without_the_state_of_its_training_is_not_offered_to_be_resumed(tmp_path: Path) -> None:

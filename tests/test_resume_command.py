@@ -240,6 +240,15 @@ def test_a_checkpoint_without_state_is_refused(tmp_path: Path) -> None:
     assert "has no checkpoint yet, so there is nothing to resume: start it anew, with" in refused("--resume", run.path)
 
 
+def test_a_configuration_that_was_lost_is_not_replaced_by_defaults(tmp_path: Path) -> None:
+    """As a machine that lost power may leave it."""
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    (run.path / "config.yaml").write_text("")
+    assert refused("--resume", run.path, "--num-timesteps", 400) == (
+        f"error: {run.path / 'config.yaml'} is not complete: it does not tell what is trained"
+    )
+
+
 def test_a_finished_run_says_so(tmp_path: Path) -> None:
     run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
     before = run.record
