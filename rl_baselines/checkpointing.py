@@ -45,15 +45,16 @@ class CheckpointWriter:
         self._replay_timesteps = 0
 
     def load_replay(self, checkpoint: Checkpoint, description: Mapping[str, Any] | None) -> bool:
-        """Fill the replay buffer.
+        """Fill the replay buffer, also where it will not be saved again.
 
         :param description: as the state of the checkpoint has it
         :return: whether there was something to load
         """
         self._replay_timesteps = self.model.num_timesteps
-        if self.replay is None or description is None:
+        if description is None:
             return False
-        self.replay.load(checkpoint.replay, description)
+        chunks = self.replay or ReplayChunks(self.model.replay_buffer)  # type: ignore[attr-defined]
+        chunks.load(checkpoint.replay, description)
         return True
 
     def save(self, folder: Path, details: Mapping[str, Any], only_model: bool = False) -> Checkpoint:

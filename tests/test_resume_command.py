@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cli import TINY, Run, call, call_train, differences, read_csv, run_command, table_row
 from resuming import assert_same, content, records, resume, train_killed, train_whole
@@ -282,6 +283,16 @@ def test_without_its_replay_buffer_a_run_is_not_resumed_exactly_and_says_so(tmp_
     assert counters["acts_by_policy"] is True
 
 
+def test_a_replay_buffer_that_was_saved_is_used_though_it_is_not_saved_again(tmp_path: Path) -> None:
+    run, _ = call_train(*PENDULUM, *OFF_POLICY, "--algo", "sac", log_dir=tmp_path / "logs")
+    final = run.tensors("last")
+    out = resumed_at(run, 180, "--save-replay-buffer", "none")
+    assert "From step 180: exact" in out and table_row(out, "replay buffer") == "restored"
+    assert differences(run.tensors("last"), final) == []
+    assert (run.checkpoint(180) / "state" / "replay").is_dir()
+    assert not (run.checkpoint("last") / "state" / "replay").exists()
+
+
 def test_another_processor_or_torch_is_named(tmp_path: Path) -> None:
     run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
     folder = run.checkpoint(128)
@@ -341,6 +352,31 @@ def test_an_environment_that_does_not_come_back_is_named_and_training_goes_on(pr
     (entry,) = run.record["resumes"]
     assert entry["exact"] is False and len(entry["reasons"]) == 2 and entry["reasons"][0].startswith(reason)
     assert run.record["status"] == "finished" and run.record["timesteps"] == 260
+
+
+def test_hindsight_replay_closes_the_episodes_that_did_not_come_back(tmp_path: Path) -> None:
+    """As if they had reached their time limit; none of their transitions is mixed with those of the new episodes."""
+    flags = ("--env", "LeakingGoalWalk-v0", *COMMON, *TINY, *OFF_POLICY, "--algo", "sac", "--her", "--n-envs", 2)
+    flags = (*flags, "--hyperparam", "learning_starts:60", "--num-timesteps", 134, "--save-interval", 1)
+    run, _ = call_train(*flags, log_dir=tmp_path / "logs")
+    before = description(run, 126)
+    assert before["pos"] == 63 and list(before["current_start"]) == [60, 60], "three steps of both episodes"
+    out = resumed_at(run, 126)
+    assert "environment 1: its observation after the same seed and actions differs by up to" in out
+    after = description(run, 128)
+    assert list(after["current_start"]) == [63, 63] and after["pos"] == 64
+    lengths = np.repeat(after["values"], after["counts"]).reshape(2, -1)
+    assert lengths[:, 60:64].tolist() == [[3, 3, 3, 0]] * 2
+    assert run.record["status"] == "finished"
+
+
+def description(run: Run, step: int) -> dict[str, Any]:
+    """The position of a replay buffer and the lengths of its episodes."""
+    state = json.loads((run.checkpoint(step) / "state" / "state.json").read_text())["replay"]
+    with np.load(run.checkpoint(step) / "state" / "arrays.npz") as arrays:
+        episodes = "replay/episodes/"
+        found = {name: arrays[f"{episodes}length/{name}"] for name in ("values", "counts")}
+        return {"pos": state["pos"], "current_start": arrays[f"{episodes}current_start"], **found}
 
 
 def test_an_environment_that_offers_its_memory_comes_back_exactly(tmp_path: Path) -> None:

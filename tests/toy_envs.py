@@ -97,6 +97,18 @@ class GoalWalk(Walk):
         return {"observation": super().observe(), "achieved_goal": position, "desired_goal": goal}
 
 
+class LeakingGoalWalk(GoalWalk):
+    """Its goals depend on how many episodes were played before, which no seed brings back."""
+
+    n_episodes = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.n_episodes += 1
+        self.goal += 0.1 * self.n_episodes
+        return self.observe(), {}
+
+
 class LoggedWalk(Walk):
     """Notes every start and every action with the observation before it in the file TOY_LOG."""
 
@@ -194,6 +206,7 @@ for env_class in (
     MaskedWalk,
     DictionaryWalk,
     GoalWalk,
+    LeakingGoalWalk,
     LoggedWalk,
     Trend,
     LeakingWalk,
