@@ -7,19 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cli import Finished, Run, differences, flatten, newest, read_csv, run_command, without_times
+from cli import Finished, Run, call_train, differences, flatten, newest, read_csv, run_command, without_times
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CLOCKS = ("seconds", "t", "time/fps", "time/time_elapsed", "checkpoint_seconds")
 NOT_COMPARED = ("records", "machine")  # lengths of files, which hold times of the day
 
 
-def train_whole(flags: tuple[object, ...], log_dir: Path, **variables: str) -> Run:
-    """A run that is never interrupted."""
-    log_dir.mkdir(parents=True, exist_ok=True)
-    done = run_command("rl_baselines.train", *flags, "--log-dir", log_dir, folder=log_dir, timeout_s=280, **variables)
-    assert (done.code, done.err) == (0, ""), done.out + done.err
-    return newest(log_dir)
+def train_whole(flags: tuple[object, ...], log_dir: Path) -> Run:
+    """A run that is never interrupted, in this process: only what is killed and resumed needs one of its own."""
+    return call_train(*flags, log_dir=log_dir)[0]
 
 
 def train_killed(flags: tuple[object, ...], log_dir: Path, kill_at_step: int, **variables: str) -> Run:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import TINY, Finished, Run, call, newest, run_command, start
+from cli import TINY, Finished, Run, call, newest, run_command, run_train, start
 from faults import KINDS
-from resuming import assert_same, resume, train_whole
+from resuming import assert_same, resume
 
 from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.train import main
@@ -56,7 +56,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]
     found = {}
     for name, flags in RUNS.items():
         log = tmp_path_factory.mktemp("calls") / f"{name}.txt"
-        run = train_whole(flags, tmp_path_factory.mktemp(name), FAULT_LOG=str(log), **CHUNKS)
+        run, _ = run_train(*flags, log_dir=tmp_path_factory.mktemp(name), FAULT_LOG=str(log), **CHUNKS)
         found[name] = Reference(run, [kind for kind, _ in calls_in(log)])
     return found
 
@@ -147,7 +147,7 @@ FAST_KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["sac", pytest.param("ppo", marks=pytest.mark.slow)])
 def test_kill_9_at_any_call_loses_at_most_one_interval(
     name: str, references: dict[str, Reference], tmp_path: Path
 ) -> None:
@@ -311,6 +311,7 @@ def test_a_read_only_disk_ends_the_training_in_one_line_and_harms_no_checkpoint(
     chain.finish(references["sac"].run)
 
 
+@pytest.mark.slow
 def test_records_that_cannot_be_written_end_the_training_in_one_line(
     references: dict[str, Reference], tmp_path: Path
 ) -> None:

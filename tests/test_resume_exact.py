@@ -78,7 +78,11 @@ def test_robots_too(name: str, tmp_path: Path) -> None:
     check_exact(ROBOTS[name], tmp_path)
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW_CASES = ("trpo", "qrdqn", "ddpg", "crossq", "random_agent", "ppo_by_eval_stacked", "sac_gsde", "sac_n_step")
+SLOW_CASES = (*SLOW_CASES, "dqn_by_episode")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW_CASES else n for n in CASES])
 def test_a_killed_and_resumed_run_equals_one_that_was_not(name: str, tmp_path: Path) -> None:
     check_exact(CASES[name], tmp_path)
 

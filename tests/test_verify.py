@@ -43,9 +43,9 @@ def test_an_earlier_pair_can_be_named(tmp_path: Path) -> None:
     run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
     done = call(main, f"{run.path}@step:128")
     assert done.code == 0 and "from step 64 to 128 ..." in done.out
-    done = call(main, f"{run.path}@step:64")
+    done = call(main, f"{run.path}@step:32")
     assert (done.code, done.out) == (2, "")
-    assert "has no two checkpoints with the state of training up to step 64; --save-interval" in done.err
+    assert "has no two checkpoints with the state of training up to step 32; --save-interval" in done.err
     done = call(main, tmp_path / "none")
     assert (done.code, done.err) == (2, f"error: there is no run at {tmp_path / 'none'}\n")
 
