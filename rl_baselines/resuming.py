@@ -191,15 +191,10 @@ def resume_rows(
         _optional_row("recurrent state", lstm, "no recurrent policy"),
         _optional_row("action noise", noise, "none that remembers"),
         ("best score, evaluations", "restored", "the best model stays the one to beat"),
-        (
-            "rollout buffer",
-            "rebuilt",
-            "empty at this point of the training" if replay_loaded is None else "there is none",
-        ),
     ]
-    if replay_loaded is not None:
-        rows[-1] = ("rollout buffer", "not applicable", "off-policy")
-    return rows
+    is_on_policy = replay_loaded is None
+    fate = ("rebuilt", "empty at this point of the training") if is_on_policy else ("not applicable", "off-policy")
+    return [*rows, ("rollout buffer", *fate)]
 
 
 def _statistics_row(has_statistics: bool) -> tuple[str, str, str]:
