@@ -75,12 +75,16 @@ def _selected(folder: RunFolder, selection: str) -> Checkpoint:
     if not selection:
         found = [one for one in folder.checkpoint_folders() if one.can_be_resumed() or not one.is_complete()]
         if not found:
-            raise UsageError(
-                f"{folder.path} has no checkpoint yet, so there is nothing to resume: start it anew, with "
-                f"python -m rl_baselines.train --config {short(folder.config)}"
-            )
+            raise UsageError(_nothing_to_resume(folder))
         return found[-1]
     return Checkpoint(of_run(folder, selection).model.parent)
+
+
+def _nothing_to_resume(folder: RunFolder) -> str:
+    anew = f"start it anew, with python -m rl_baselines.train --config {short(folder.config)}"
+    if folder.all_checkpoints():  # models alone, as runs of earlier versions have them
+        anew += f", or a new run from its model, with --load-rl-model-path {short(folder.path)}"
+    return f"{short(folder.path)} has no checkpoint that can be resumed: {anew}"
 
 
 def _check(folder: RunFolder, checkpoint: Checkpoint) -> None:
@@ -88,14 +92,14 @@ def _check(folder: RunFolder, checkpoint: Checkpoint) -> None:
 
     :raises UsageError: when one is not as it was saved, or when the checkpoint holds only a model
     """
-    damage = checkpoint.damage()
-    if damage is None and checkpoint.can_be_resumed():
-        return
-    if damage is None:
+    if not checkpoint.can_be_resumed() and checkpoint.is_complete():
         raise UsageError(
             f"{short(checkpoint.path)} holds a model but not the state of its training, so it cannot be resumed; "
             f"a new run can start from it: --load-rl-model-path {short(checkpoint.path)}"
         )
+    damage = checkpoint.damage()
+    if damage is None:
+        return
     message = f"the checkpoint {short(checkpoint.path)} is damaged: {damage}"
     older = newest_intact(folder, before=int(checkpoint.path.name))
     if older is None:

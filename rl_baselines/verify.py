@@ -39,7 +39,7 @@ def neighbours(folder: "RunFolder", selection: str) -> "tuple[Checkpoint, Checkp
     """Give the checkpoint to verify and the one before it.
 
     :param selection: ``step:N``, ``last``, ``best``, or nothing for the last
-    :raises UsageError: when there are no two
+    :raises UsageError: when there are no two, or one is damaged
     """
     from rl_baselines.checkpoint import Checkpoint
     from rl_baselines.errors import UsageError
@@ -53,6 +53,9 @@ def neighbours(folder: "RunFolder", selection: str) -> "tuple[Checkpoint, Checkp
             f"{folder.path} has no two checkpoints with the state of training up to step {end.timesteps}; "
             "--save-interval and --keep-checkpoints decide how many there are"
         )
+    for checkpoint in (earlier[-1], end):
+        if damage := checkpoint.damage():
+            raise UsageError(f"the checkpoint {checkpoint.path} is damaged: {damage}")
     return earlier[-1], end
 
 
@@ -87,8 +90,7 @@ def train_again(folder: "RunFolder", begin: "Checkpoint", end: "Checkpoint", scr
                 raise StopTraining("the step of the other checkpoint", can_go_on=True)
 
     resumption = open_resumption(str(copy.path), scratch)
-    horizon = _horizon_of(end)
-    plan = plan_resumption(resumption, horizon if horizon != resumption.state["steps_planned"] else None)
+    plan = plan_resumption(resumption, _horizon_of(end))
     run = go_on(resumption, plan, RunOptions(log_dir=str(scratch), save_interval=sys.maxsize, keep_checkpoints=0), ())
     outcome = Outcome()
     try:

@@ -101,7 +101,7 @@ class Chain:
         if not steps:
             done = run_command("rl_baselines.train", *self.command, folder=self.log_dir)
             assert (done.code, done.out) == (2, "")
-            assert re.fullmatch(r"error: \S+ has no checkpoint yet, so there is nothing to resume: .*\n", done.err)
+            assert re.fullmatch(r"error: \S+ has no checkpoint that can be resumed: start it anew, .*\n", done.err)
             shutil.rmtree(self.log_dir / "logs")
             self.run, self.n_nothing_to_resume = None, self.n_nothing_to_resume + 1
 

@@ -238,7 +238,10 @@ def test_a_checkpoint_without_state_is_refused(tmp_path: Path) -> None:
     )
     for step in run.resumable_steps:
         shutil.rmtree(run.checkpoint(step))
-    assert "has no checkpoint yet, so there is nothing to resume: start it anew, with" in refused("--resume", run.path)
+    assert refused("--resume", run.path) == (
+        f"error: {run.path} has no checkpoint that can be resumed: start it anew, with python -m rl_baselines.train "
+        f"--config {run.path / 'config.yaml'}, or a new run from its model, with --load-rl-model-path {run.path}"
+    )
 
 
 def test_a_configuration_that_was_lost_is_not_replaced_by_defaults(tmp_path: Path) -> None:

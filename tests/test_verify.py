@@ -57,6 +57,18 @@ def test_a_changed_horizon_between_two_checkpoints_is_taken_into_account(tmp_pat
     assert call(train, "--resume", run.path, "--num-timesteps", 320).code == 0
     done = call(main, run.path)
     assert done.code == 0 and "from step 256 to 320 ..." in done.out, done.out
+    done = call(main, f"{run.path}@step:256")  # trained under the horizon of then
+    assert done.code == 0 and done.out.splitlines()[-1] == "exact", done.out
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    run, _ = call_train(*PPO, log_dir=tmp_path / "logs")
+    for step in (256, 192):
+        model = run.checkpoint(step) / "model.zip"
+        model.write_bytes(model.read_bytes()[:-1] + b"x")
+        done = call(main, run.path)
+        assert (done.code, done.out) == (2, "")
+        assert done.err == f"error: the checkpoint {run.checkpoint(step)} is damaged: model.zip was changed\n"
 
 
 @pytest.mark.parametrize("part", ["array", "json", "tensor"])
