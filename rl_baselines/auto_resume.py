@@ -17,7 +17,7 @@ class Matches:
 
     :param unfinished: that can be resumed
     :param finished: with nothing left to do
-    :param empty: that were ended before their first checkpoint
+    :param empty: that have no checkpoint to go on from
     :param other_horizon: that differ only in their number of timesteps
     """
 
@@ -48,7 +48,7 @@ def find_matches(config: RunConfig, log_dir: Path) -> Matches:
             )
         if folder.read_record().get("status") == "finished":
             matches.finished.append(folder)
-        elif folder.checkpoint_folders():
+        elif any(checkpoint.can_be_resumed() for checkpoint in folder.checkpoint_folders()):
             matches.unfinished.append(folder)
         else:
             matches.empty.append(folder)
@@ -58,7 +58,7 @@ def find_matches(config: RunConfig, log_dir: Path) -> Matches:
 def describe_fresh_start(matches: Matches) -> Iterator[str]:
     """Yield in words why nothing is resumed, where that may surprise."""
     for folder in matches.empty:
-        yield f"{short(folder.path)} ended before its first checkpoint: there is nothing of it to resume"
+        yield f"{short(folder.path)} has no checkpoint that can be resumed: another run begins"
     for folder in matches.other_horizon[:1]:
         yield (
             f"{short(folder.path)} differs only in --num-timesteps; to give it another horizon: "

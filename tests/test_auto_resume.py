@@ -92,7 +92,7 @@ def test_a_run_killed_before_its_first_checkpoint_is_named_and_a_new_one_begins(
     empty = train_killed((*AUTO, "--save-interval", 200), log_dir, 20)
     assert empty.steps == []
     out = again(*AUTO, log_dir=log_dir)
-    assert out.startswith(f"{empty.path} ended before its first checkpoint: there is nothing of it to resume\n")
+    assert out.startswith(f"{empty.path} has no checkpoint that can be resumed: another run begins\n")
     assert len(folders(log_dir)) == 2
 
 
