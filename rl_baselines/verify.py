@@ -82,10 +82,13 @@ def train_again(folder: "RunFolder", begin: "Checkpoint", end: "Checkpoint", scr
     shutil.copytree(begin.path, copy.checkpoint_at(begin.timesteps).path)
 
     class StopThere:
+        """Ends the training at the step of the other checkpoint."""
+
         def __init__(self, run: TrainingRun) -> None:
             self.model = run.model
 
         def at_boundary(self) -> None:
+            """Stop if it is there."""
             if self.model.num_timesteps >= end.timesteps:
                 raise StopTraining("the step of the other checkpoint", can_go_on=True)
 
