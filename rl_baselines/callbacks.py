@@ -17,7 +17,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
-from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
+from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
 from rl_baselines.literals import parse_duration
 
 
@@ -159,7 +159,8 @@ class PeriodicEvaluation:
 
     def _environment(self) -> VecEnv:
         if self._env is None:
-            self._env = self._make_env()
+            with random_states_kept(self.model, 0):  # it is made at another step when a run is resumed
+                self._env = self._make_env()
             for index, memory in enumerate(self._memories):
                 self._env.env_method("set_memory", memory, indices=index)
         return self._env

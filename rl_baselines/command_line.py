@@ -38,7 +38,7 @@ def run_command(command: Callable[[list[str]], int], argv: Sequence[str] | None 
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"error: {error.filename or 'a file'} cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

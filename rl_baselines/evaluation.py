@@ -161,7 +161,7 @@ def evaluate(
     """
     _check(env, start_seeds)
     tally = _Tally(start_seeds, env.num_envs, on_episode)
-    with _random_states_kept(policy, derive_seed(start_seeds[0], "evaluated policy")):
+    with random_states_kept(policy, derive_seed(start_seeds[0], "evaluated policy")):
         for i in range(env.num_envs):
             env.env_method("start_episodes_at", tally.seeds_of(i), indices=i)
         _play(policy, env, deterministic, tally, on_step)
@@ -252,7 +252,7 @@ class _Tally:
 
 
 @contextmanager
-def _random_states_kept(policy: PolicyPredictor, seed: int) -> Iterator[None]:
+def random_states_kept(policy: PolicyPredictor, seed: int) -> Iterator[None]:
     """Seed what a policy may draw from, and put all of it back in the end.
 
     Besides the global generators (numpy's too, SB3 draws from it) that is the policy's action space: DQN explores

@@ -142,9 +142,9 @@ def plan_resumption(resumption: Resumption, num_timesteps: int | None) -> RunPla
         config = changed(config, num_timesteps=num_timesteps)
     rollout = steps_per_rollout(config.algorithm.hyperparam, config.vector.n_envs or 1)
     steps = planned_steps(config.training.num_timesteps, rollout)
-    if steps < resumption.timesteps:
+    if steps < resumption.timesteps and steps != resumption.state["steps_planned"]:  # a run may end beyond its plan
         raise UsageError(
-            f"--num-timesteps {num_timesteps or steps} lies before step {resumption.timesteps}, from which "
+            f"--num-timesteps {num_timesteps} lies before step {resumption.timesteps}, from which "
             f"{short(resumption.folder.path)} is resumed; give a larger number"
         )
     learning_rate = _plan_learning_rate(resumption, config, steps)

@@ -158,9 +158,9 @@ def _auto_resume(given: dict[str, Any], argv: list[str], console: "Console") -> 
     from rl_baselines.errors import UsageError
     from rl_baselines.run_folder import claimed, short
 
-    if str(given.get("load_rl_model_path", "")).startswith("latest"):
-        raise UsageError("--auto-resume needs a source that stays the same: name the run instead of latest")
     plan, merged = plan_from(given)
+    if (merged.get("load_rl_model_path") or "").partition("@")[0] == "latest":
+        raise UsageError("--auto-resume needs a source that stays the same: name the run instead of latest")
     options = options_from_flat(merged)
     with claimed(Path(options.log_dir)):
         matches = find_matches(plan.config, Path(options.log_dir))
@@ -221,13 +221,13 @@ def command(argv: list[str]) -> int:
 
     :return: the exit code
     """
+    began = time.monotonic()
     given = parse((TrainFiles, ResumeOptions, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION)
 
     from rl_baselines.callbacks import TimeBudget
     from rl_baselines.reports import end_rows, how_to_go_on
     from rl_baselines.screen import make_console, show_table
 
-    began = time.monotonic()
     console = make_console()
     run = set_up(given, argv, console)
     if run is None:

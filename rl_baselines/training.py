@@ -78,6 +78,7 @@ class TrainingRun:
             self.env = make_training_env(self.config, seeds, folder.monitor, continues)
             undo.callback(self.env.close)
             self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self._seed("model"))
+            self.machine = describe_machine(self.model.device)
             self.writer = CheckpointWriter(
                 self.model, self._origin(), self._initial_rate, self.capture, options.save_replay_buffer == "all"
             )
@@ -152,7 +153,7 @@ class TrainingRun:
             "checkpoint_seconds": self.writer.seconds,
             "replay_size": None if buffer is None else buffer.size() * self.model.n_envs,
             "records": mark(self.folder),
-            "machine": describe_machine(self.model.device),
+            "machine": self.machine,
         }
 
     def restore(self, resumption: Resumption) -> None:
@@ -172,7 +173,7 @@ class TrainingRun:
             decider.restore(state["deciders"][name])
         self.comparisons |= {name: EvaluationResult.from_state(result) for name, result in state["comparisons"].items()}
         resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
-        resumption.reasons += machine_differences(state["machine"], describe_machine(self.model.device))
+        resumption.reasons += machine_differences(state["machine"], self.machine)
         self.resumption = resumption
 
     def _rescale_exploration(self, factor: float) -> None:

@@ -97,9 +97,13 @@ def test_a_run_killed_before_its_first_checkpoint_is_named_and_a_new_one_begins(
 
 
 def test_a_source_that_changes_is_refused(tmp_path: Path) -> None:
-    done = call(main, "--load-rl-model-path", "latest", "--auto-resume", "--log-dir", tmp_path)
-    assert (done.code, done.out) == (2, "")
-    assert done.err == "error: --auto-resume needs a source that stays the same: name the run instead of latest\n"
+    again(*SLOW, log_dir=tmp_path / "logs")
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("load_rl_model_path: latest@last\n")
+    for flags in (("--load-rl-model-path", "latest"), ("--config", settings)):
+        done = call(main, *flags, "--new-lr", 1e-4, "--auto-resume", "--log-dir", tmp_path / "logs")
+        assert (done.code, done.out) == (2, "")
+        assert done.err == "error: --auto-resume needs a source that stays the same: name the run instead of latest\n"
 
 
 def test_a_fine_tune_is_found_again(tmp_path: Path) -> None:

@@ -263,6 +263,20 @@ def test_a_finished_run_says_so(tmp_path: Path) -> None:
     assert run.record == before
 
 
+def test_a_run_that_ended_beyond_its_plan_is_finished_too(tmp_path: Path) -> None:
+    """An update of ARS takes as many steps as its episodes last."""
+    flags = (*CARTPOLE, *ON_POLICY, "--algo", "ars", "--hyperparam", "n_delta:2", "--num-timesteps", 100)
+    run, _ = call_train(*flags, log_dir=tmp_path / "logs")
+    done = run.record["timesteps"]
+    assert done > 100
+    for given in ((), ("--num-timesteps", 100)):
+        assert resumed(run, *given).startswith(f"{run.path} is finished: all timesteps done, step {done}; ")
+    assert f"--num-timesteps 99 lies before step {done}, from which" in refused("--resume", run.path, *given[:1], 99)
+    (run.path / "run.json").write_text(json.dumps({**run.record, "status": "running"}))  # killed before its last word
+    assert "Finished: all timesteps done" in resumed(run)
+    assert run.record["timesteps"] == done
+
+
 def test_options_stay_those_of_the_run(tmp_path: Path) -> None:
     run, _ = call_train(*PPO, "--save-interval", 32, log_dir=tmp_path / "logs")
     resumed(run, "--num-timesteps", 320)

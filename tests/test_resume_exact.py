@@ -40,6 +40,7 @@ CASES: dict[str, tuple[Any, ...]] = {
         *("--env", "DictionaryWalk-v0", *COMMON, *ON_POLICY, *ROLLOUT, "n_epochs:1", "--num-stack", 2),
         *("--policy-kwargs", "net_arch:[8]", "--num-timesteps", 128),
     ),
+    "ppo_drawing": ("--env", "DrawingWalk-v0", *COMMON, *TINY, *ON_POLICY, *ROLLOUT),
     "sac_her": (
         *("--env", "GoalWalk-v0", *COMMON, *TINY, *OFF_POLICY, "--algo", "sac", "--her", "--n-envs", 2),
         *("--hyperparam", "learning_starts:60"),

@@ -109,6 +109,13 @@ class LeakingGoalWalk(GoalWalk):
         return self.observe(), {}
 
 
+class DrawingWalk(Walk):
+    """Draws from numpy's global generator when it is made."""
+
+    def __init__(self) -> None:
+        self.drawn = np.random.random()  # noqa: NPY002
+
+
 class LoggedWalk(Walk):
     """Notes every start and every action with the observation before it in the file TOY_LOG."""
 
@@ -207,6 +214,7 @@ for env_class in (
     DictionaryWalk,
     GoalWalk,
     LeakingGoalWalk,
+    DrawingWalk,
     LoggedWalk,
     Trend,
     LeakingWalk,
