@@ -69,6 +69,11 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         return ground_truth + (self._robot.joint_names if self._reads_joints else ())
 
     @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of each element of a continuous action; empty for discrete ones."""
+        return self._robot.action_names
+
+    @property
     def robot_position(self) -> np.ndarray:
         """The robot's present position in world metres: float64, (n_axes,)."""
         return np.array(self._position[: len(self._robot.axes)])

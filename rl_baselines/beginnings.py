@@ -1,24 +1,26 @@
 """The beginnings of a run: from scratch, from a loaded model, or from a checkpoint of its own."""
 
 import datetime
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from stable_baselines3.common.vec_env import VecNormalize
-
 from rl_baselines.checkpoint import Checkpoint
-from rl_baselines.config import RunOptions
+from rl_baselines.config import RunOptions, check_settings, from_flat
 from rl_baselines.config_files import write_config
-from rl_baselines.finetuning import load_model_state
-from rl_baselines.normalization import apply_statistics
+from rl_baselines.loading import load_source, retention_memory
 from rl_baselines.records import trim
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import Resumption, trimmed_row
+from rl_baselines.retention import RETENTION_KINDS
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import first_record, resumed_record
 from rl_baselines.sources import Source
 from rl_baselines.training import TrainingRun
+from rl_baselines.transfer import Row
+from rl_baselines.transfer_choices import FineTunePlan, TransferChoices
+from rl_baselines.transfer_plan import TransferPlan, training_rows
 
 
 def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRun:
@@ -35,13 +37,14 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
         undo.callback(folder.discard)
         run = TrainingRun(plan, options, folder, continues=False)
         undo.callback(run.env.close)
-        if plan.source is not None:
-            run.loaded += _load_source(run, plan.source)
+        if isinstance(plan, FineTunePlan) and plan.source is not None:
+            run.transfer = _load(run, plan.source, plan.choices)
         write_config(plan.config, folder.config)
         run.record = first_record(folder.run_id, plan, options, run.model.device, now, argv)
         folder.write_record(run.record)
         run.open_logs()
-        run.loaded += _mark_parent(plan.source, folder.run_id)
+        if run.transfer is not None:
+            run.transfer.rows += _mark_parent(plan.source, folder.run_id)
         undo.pop_all()
     return run
 
@@ -60,6 +63,7 @@ def go_on(resumption: Resumption, plan: RunPlan, options: RunOptions, argv: Sequ
         run = TrainingRun(plan, options, folder, continues=True)
         undo.callback(run.env.close)
         run.restore(resumption)
+        _recall_parent(run)
         resumption.rows.append(_point_best(run))
         resumption.rows.append(trimmed_row(trimmed, moved, aside))
         folder.point("last", resumption.checkpoint)
@@ -82,40 +86,38 @@ def _storage_errors_named(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _load_source(run: TrainingRun, source: Source) -> list[tuple[str, str]]:
-    loaded = load_model_state(run.model, source, _keeps_own_entropy(run, source))
-    loaded.append(("normalization", _load_statistics(run, source)))
-    run.model.acts_by_policy = True  # type: ignore[attr-defined]
-    return loaded
+def _load(run: TrainingRun, source: Source, choices: TransferChoices) -> TransferPlan:
+    """Load a source into a run, and give what became of everything."""
+    run.parent_config = choices.parent
+    run.has_another_home = choices.parent is not None and not choices.same_environment(run.config)
+    rows = load_source(run, source, choices)
+    if run.retention is not None:
+        memory = retention_memory(run, source, choices) if RETENTION_KINDS[run.retention.kind].needs_memory else None
+        run.retention.begin(memory, run.seed("retention"))
+    rows += training_rows(run.config, run.freezing)
+    rows += [("settings", "left out", note) for note in run.plan.notes]
+    return TransferPlan(rows)
 
 
-def _keeps_own_entropy(run: TrainingRun, source: Source) -> bool:
-    """Tell whether an entropy coefficient set for this run replaces the tensor that SAC and its kin learnt."""
-    own, variables = run.config.algorithm.hyperparam.get("ent_coef"), source.content.variables
-    if not {"log_ent_coef", "ent_coef_tensor"} & variables.keys():
-        return False
-    theirs = source.content.fields if source.settings is None else source.settings["hyperparam"]
-    return bool(own != theirs.get("ent_coef"))
+def _recall_parent(run: TrainingRun) -> None:
+    """Let a fine-tune that goes on know the environment of its parent."""
+    try:
+        settings = json.loads(run.folder.plan.read_text())["parent_settings"]
+    except (OSError, ValueError, KeyError):
+        return  # not a fine-tune, or one of an earlier version
+    if settings is not None:
+        run.parent_config = from_flat(check_settings(settings, str(run.folder.plan)))
+        run.has_another_home = run.parent_config.environment != run.config.environment
 
 
-def _load_statistics(run: TrainingRun, source: Source) -> str:
-    has_own = isinstance(run.env, VecNormalize)
-    if source.statistics is None:
-        return "fresh: the source has no statistics" if has_own else "none"
-    if not isinstance(run.env, VecNormalize):
-        return "NOT used: the source's statistics are left out, as asked"
-    apply_statistics(run.env, source.statistics, str(source))
-    return "statistics loaded, they adapt on"
-
-
-def _mark_parent(source: Source | None, run_id: str) -> list[tuple[str, str]]:
+def _mark_parent(source: Source | None, run_id: str) -> list[Row]:
     """Note in the checkpoint that a run was started from it."""
     if source is None or source.run is None:
         return []
     try:
         Checkpoint(source.model.parent).add_child(run_id)
     except OSError as error:
-        return [("parent", f"not marked as parent: {error.strerror}")]
+        return [("parent", "not marked", f"cannot note there that it has a child: {error.strerror}")]
     return []
 
 

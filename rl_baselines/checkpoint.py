@@ -15,7 +15,7 @@ from typing import Any
 from rl_baselines.durable import force_to_disk, replace_file
 
 MODEL_NAME, MANIFEST_NAME, CHILDREN_NAME, STATE_NAME = "model.zip", "manifest.json", "children.txt", "state"
-REPLAY_NAME = "replay"
+REPLAY_NAME, SECOND_REPLAY_NAME = "replay", "second_replay"
 _OWN_HASH = "manifest_sha256"
 
 
@@ -57,6 +57,11 @@ class Checkpoint:
     def replay(self) -> Path:
         """The folder of the replay buffer's chunks."""
         return self.state / REPLAY_NAME
+
+    @property
+    def second_replay(self) -> Path:
+        """The folder of the chunks of a second replay buffer, from which batches are mixed."""
+        return self.state / SECOND_REPLAY_NAME
 
     @property
     def timesteps(self) -> int:

@@ -6,10 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_baselines.callbacks import BestModel
-from rl_baselines.checkpoint import MODEL_NAME, REPLAY_NAME, STATE_NAME, Checkpoint, StoredFile, save_checkpoint
+from rl_baselines.checkpoint import (
+    MODEL_NAME,
+    REPLAY_NAME,
+    SECOND_REPLAY_NAME,
+    STATE_NAME,
+    Checkpoint,
+    StoredFile,
+    save_checkpoint,
+)
 from rl_baselines.model_zip import write_model_zip
 from rl_baselines.normalization import write_statistics
 from rl_baselines.replay_chunks import ReplayChunks
@@ -41,7 +50,9 @@ class CheckpointWriter:
     ) -> None:
         self.model, self.origin, self.learning_rate, self.capture = model, origin, learning_rate, capture
         self.replay = ReplayChunks(model.replay_buffer) if with_replay and hasattr(model, "replay_buffer") else None
+        self.second: ReplayChunks | None = None
         self.seconds = 0.0
+        self._with_replay = with_replay
         self._replay_timesteps = 0
 
     def load_replay(self, checkpoint: Checkpoint, description: Mapping[str, Any] | None) -> bool:
@@ -57,6 +68,19 @@ class CheckpointWriter:
         chunks.load(checkpoint.replay, description)
         return True
 
+    def keep_second(self, buffer: ReplayBuffer) -> None:
+        """Save a second replay buffer too, one that does not change."""
+        self.second = ReplayChunks(buffer) if self._with_replay else None
+
+    def load_second(self, buffer: ReplayBuffer, checkpoint: Checkpoint, description: Mapping[str, Any]) -> None:
+        """Fill the second replay buffer from a checkpoint, and save it from now on.
+
+        :param description: as the state of the checkpoint has it
+        """
+        chunks = ReplayChunks(buffer)
+        chunks.load(checkpoint.second_replay, description)
+        self.second = chunks if self._with_replay else None
+
     def save(self, folder: Path, details: Mapping[str, Any], only_model: bool = False) -> Checkpoint:
         """Save a checkpoint of now.
 
@@ -67,8 +91,10 @@ class CheckpointWriter:
         began = time.perf_counter()
         write = self._write_model if only_model else self._write
         checkpoint = save_checkpoint(folder, self.model.num_timesteps, write, details)
-        if self.replay is not None and not only_model:
-            self.replay.rebase(checkpoint.replay)
+        if not only_model:
+            for chunks, place in ((self.replay, checkpoint.replay), (self.second, checkpoint.second_replay)):
+                if chunks is not None:
+                    chunks.rebase(place)
         self.seconds += time.perf_counter() - began
         return checkpoint
 
@@ -85,18 +111,17 @@ class CheckpointWriter:
         state_folder.mkdir()
         state = self.capture()
         files: dict[str, StoredFile] = {}
-        if self.replay is not None:
-            state["replay"], files = self._write_replay(state_folder / REPLAY_NAME)
-        write_state(state_folder, state)
-        return {f"{STATE_NAME}/{REPLAY_NAME}/{name}": stored for name, stored in files.items()}
-
-    def _write_replay(self, folder: Path) -> tuple[dict[str, Any], dict[str, StoredFile]]:
-        assert self.replay is not None
-        folder.mkdir()
         done = self.model.num_timesteps
         rows_added = (done - self._replay_timesteps) // self.model.n_envs
+        for name, chunks, n_rows in ((REPLAY_NAME, self.replay, rows_added), (SECOND_REPLAY_NAME, self.second, 0)):
+            if chunks is None:
+                continue
+            (state_folder / name).mkdir()
+            state[name], written = chunks.save(state_folder / name, n_rows)
+            files |= {f"{STATE_NAME}/{name}/{file}": stored for file, stored in written.items()}
         self._replay_timesteps = done
-        return self.replay.save(folder, rows_added)
+        write_state(state_folder, state)
+        return files
 
 
 class Checkpointing:

@@ -12,6 +12,9 @@ from rl_baselines.algorithms import ALGORITHMS
 from rl_baselines.errors import UsageError, unknown
 from rl_baselines.literals import coerce, parse_duration
 
+PARTS = ("policy", "critic", "features", "optimizer", "normalizer", "replay-buffer", "entropy")
+"""What of a model can be loaded apart."""
+
 
 def setting(default: Any, text: str, flags: tuple[str, ...] = (), metavar: str = "", positional: bool = False) -> Any:
     """Declare one setting.
@@ -42,6 +45,12 @@ class EnvironmentConfig:
         metavar="KEY",
     )
     env_kwargs: dict[str, Any] = setting({}, "Options of the environment.", metavar="NAME:VALUE")
+    env_wrapper: tuple[str, ...] = setting(
+        (),
+        "Wrappers around every environment, the first one innermost: TimeFeatureWrapper, or with arguments "
+        "RepeatAction:{num_repeats:2}. Gymnasium's that keep nothing between episodes.",
+        metavar="NAME",
+    )
     num_stack: int = setting(1, "Number of successive observations stacked into one.")
 
 
@@ -54,6 +63,13 @@ class EnvironmentShortcuts:
     random_target: bool | None = setting(None, "A new target position in every episode.", ("-r",))
     shape_reward: bool | None = setting(None, "Dense reward: minus the distance to the target.")
     action_repeat: int | None = setting(None, "Physics steps for which each action is held.")
+
+
+@dataclass(frozen=True)
+class HyperparameterShortcuts:
+    """Hyperparameters, in short"""
+
+    ent_coef: str | None = setting(None, "Entropy coefficient: a number, auto, or auto_0.1.", metavar="X")
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,10 @@ class AlgorithmConfig:
     lr_decay: Literal["linear", "constant", "cosine"] | None = setting(
         None, "How the learning rate falls over the run. Default: linear for ppo, else constant; a parent's kind."
     )
+    lr_warmup: int = setting(0, "Timesteps over which the learning rate rises to its initial value.")
+    lr_scale: dict[str, Any] = setting(
+        {}, "Factors of the learning rate for parts: policy, critic, features, entropy.", metavar="PART:FACTOR"
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N.", metavar="NAME")
     torch_threads: int | None = setting(None, "Threads of torch. Default: 1 for small networks, all cores for images.")
 
@@ -122,8 +142,8 @@ class FineTuningConfig:
 
     load_rl_model_path: str | None = setting(
         None,
-        "Start from this model: a run folder, RUN@best, RUN@last, RUN@step:N, a checkpoint folder, a model zip, or "
-        "latest. Settings come from its run unless given.",
+        "Start from this model: a run folder, RUN@best, RUN@last, RUN@step:N, a checkpoint folder, a model zip, an "
+        "rl-zoo folder, or latest. Settings come from its run unless given.",
         metavar="SOURCE",
     )
     new_lr: float | None = setting(
@@ -131,6 +151,37 @@ class FineTuningConfig:
         "Initial learning rate of the fine-tune. Default: one hundredth of the initial rate of the oldest ancestor.",
     )
     compare_episodes: int = setting(50, "Episodes of the evaluations before and after the fine-tune; 0: none.")
+    load_parts: tuple[str, ...] = setting(
+        (),
+        f"Parts to load: {', '.join(PARTS)}; separated by commas or spaces. Default: all that the source has and that "
+        "fits.",
+        metavar="PART",
+    )
+    reset_optimizer: bool = setting(False, "Forget the moments of the optimisers.")
+    reset_std: bool = setting(False, "Let the policy's standard deviation start anew.")
+    norm: Literal["keep", "freeze", "adapt", "fresh"] | None = setting(
+        None,
+        "Normalization statistics of the source: go on with their full count, stand still, adapt with their count cut "
+        "to 10,000 observations, or begin anew. Default: adapt; freeze where the source's replay buffer is used.",
+    )
+    freeze: tuple[str, ...] = setting(
+        (), "Parameters that stay as loaded: policy, critic, features, or patterns of names.", metavar="PATTERN"
+    )
+    freeze_until: int | None = setting(None, "Timesteps from which they are trained after all. Default: never.")
+    critic_warmup: str = setting(
+        "auto",
+        "Train only the critic at first: for N timesteps, off, or auto: where the critic starts anew or rewards are "
+        "other ones, until it explains half of the returns' variance.",
+        metavar="auto|N|off",
+    )
+    replay_mix: float | None = setting(
+        None, "Share of each batch that is drawn from the source's replay buffer, kept apart, such as .5."
+    )
+    retain: Literal["none", "bc", "kl", "l2sp", "ewc", "replay"] = setting(
+        "none", "Hold the policy near its parent: on stored states, on its own states, or in its parameters."
+    )
+    retain_coef: float | None = setting(None, "Weight of what --retain adds to the loss. Default: by its kind.")
+    retain_decay: Literal["constant", "linear"] = setting("constant", "How that weight falls over the fine-tune.")
 
 
 @dataclass(frozen=True)
@@ -144,6 +195,9 @@ class RunOptions:
     keep_checkpoints: int = setting(3, "Checkpoints kept beside the best, the last and the milestones; 0: all.")
     save_replay_buffer: Literal["all", "none"] = setting(
         "all", "Whether checkpoints hold the replay buffer; without it a run cannot be resumed exactly."
+    )
+    memory_states: int = setting(
+        4096, "States stored at the end with what the policy does there, for later retention and distillation."
     )
     stop_after: str | None = setting(
         None, "Save and stop after this time, to be resumed: 90s, 30m, 5h50m, 2d.", metavar="TIME"
@@ -167,6 +221,15 @@ class ResumeOptions:
 
 
 @dataclass(frozen=True)
+class TrustOptions:
+    """Trust"""
+
+    trust_source: bool = setting(
+        False, "Load the pickled objects of a source too, which runs whatever code they hold. Not for a stranger's."
+    )
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """All that decides the numbers of a run, by subject."""
 
@@ -186,12 +249,17 @@ class RunConfig:
         for name in ("num_timesteps", "n_envs", "num_cpu", "num_stack", "eval_episodes", "torch_threads"):
             if flat[name] is not None and flat[name] < 1:
                 raise UsageError(f"{flag_of(name)} must be at least 1, got {flat[name]}")
-        for name in ("min_episodes_save", "eval_freq", "compare_episodes", "seed"):
+        at_least_0 = ("min_episodes_save", "eval_freq", "compare_episodes", "seed")
+        for name in (*at_least_0, "lr_warmup", "freeze_until", "retain_coef"):
             if flat[name] is not None and flat[name] < 0:
                 raise UsageError(f"{flag_of(name)} must not be negative, got {flat[name]}")
         for name in ("clip_obs", "clip_reward", "new_lr"):
             if flat[name] is not None and not 0 < flat[name] < float("inf"):
                 raise UsageError(f"{flag_of(name)} must be a positive number, got {flat[name]}")
+        if flat["replay_mix"] is not None and not 0 < flat["replay_mix"] < 1:
+            raise UsageError(f"--replay-mix is a share between 0 and 1, got {flat['replay_mix']}")
+        if flat["freeze_until"] is not None and not flat["freeze"]:
+            raise UsageError("--freeze-until says when what --freeze names is trained: give --freeze too")
         if flat["eval_freq"] == 0 and (flat["best_by"] == "eval" or flat["stop_value"] is not None):
             raise UsageError("--best-by eval and --stop-value need evaluations: leave out --eval-freq 0")
         if flat["seed"] >= 2**31:
@@ -211,6 +279,7 @@ TRAIN_GROUPS: tuple[type, ...] = (
     EnvironmentShortcuts,
     VectorConfig,
     AlgorithmConfig,
+    HyperparameterShortcuts,
     TrainingConfig,
     EvaluationConfig,
     FineTuningConfig,
@@ -277,8 +346,8 @@ def options_from_flat(values: Mapping[str, Any]) -> RunOptions:
         raise UsageError(f"--save-interval must be at least 1, got {options.save_interval}")
     if options.stop_after is not None:
         parse_duration(options.stop_after, flag_of("stop_after"))
-    if options.keep_checkpoints < 0 or options.episode_window < 1:
-        raise UsageError("--keep-checkpoints must not be negative, and --episode-window at least 1")
+    if options.keep_checkpoints < 0 or options.memory_states < 0 or options.episode_window < 1:
+        raise UsageError("--keep-checkpoints and --memory-states must not be negative, and --episode-window at least 1")
     return options
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_baselines.command_line import parse, run_command
-from rl_baselines.config import EnvironmentConfig, EnvironmentShortcuts, setting
+from rl_baselines.config import EnvironmentConfig, EnvironmentShortcuts, TrustOptions, setting
 
 if TYPE_CHECKING:
     from rl_baselines.evaluation import EvaluationResult
@@ -24,7 +24,9 @@ class EnjoyOptions:
     """Enjoy"""
 
     run: str = setting(
-        "latest", "A run folder (its best model), RUN@last, RUN@step:N, a model zip, or latest.", positional=True
+        "latest",
+        "A run folder (its best model), RUN@last, RUN@step:N, a model zip, an rl-zoo folder, or latest.",
+        positional=True,
     )
     n_episodes: int = setting(10, "Number of episodes.", ("-n",))
     algo: str | None = setting(None, "Algorithm, where a lone zip does not tell it.", metavar="NAME")
@@ -87,10 +89,11 @@ def command(argv: list[str]) -> int:
 
     :return: the exit code
     """
-    groups = (EnjoyOptions, EnvironmentConfig, EnvironmentShortcuts)
+    groups = (EnjoyOptions, EnvironmentConfig, EnvironmentShortcuts, TrustOptions)
     given = parse(groups, argv, "python -m rl_baselines.enjoy", DESCRIPTION)
     names = EnjoyOptions.__dataclass_fields__
     options = EnjoyOptions(**{name: value for name, value in given.items() if name in names})
+    trusted = given.pop("trust_source", False)
     environment = {name: value for name, value in given.items() if name not in names}
     if options.algo is not None:
         environment["algo"] = options.algo
@@ -104,7 +107,7 @@ def command(argv: list[str]) -> int:
         raise UsageError("--n-episodes and --video-episodes must be at least 1")
     for name in options.video:
         check_suffix(Path(name))
-    source = resolve(options.run, Path(options.log_dir))
+    source = resolve(options.run, Path(options.log_dir), trusted)
     with standard_output_kept(options.json):
         result = measure(source, environment, options)
         if options.video:

@@ -5,20 +5,14 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_baselines.algorithms import Algorithm, find_algorithm
+from rl_baselines.algorithms import find_algorithm
 from rl_baselines.errors import UsageError
-from rl_baselines.hyperparameters import ACTIVATIONS, hyperparameter_hints
-from rl_baselines.literals import coerce
-from rl_baselines.model_zip import load_tensors, plain_fields
+from rl_baselines.foreign_settings import foreign_layer
+from rl_baselines.model_zip import load_tensors
 from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
 
 NOT_INHERITED = ("seed", "stop_value", "load_rl_model_path", "new_lr", "compare_episodes", "device")
-ZIP_FIELDS = {"n_envs": "n_envs", "num_timesteps": "_total_timesteps"}  # settings and the fields that tell them
-POLICY_FIELDS = (  # policy options that a zip holds as plain values
-    *("net_arch", "ortho_init", "log_std_init", "n_critics", "share_features_extractor", "normalize_images"),
-    *("n_quantiles", "lstm_hidden_size", "n_lstm_layers", "enable_critic_lstm", "shared_lstm", "squash_output"),
-)
 
 
 def inherited_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, list[str]]:
@@ -33,7 +27,7 @@ def inherited_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, li
             f"{source} is a model of {algo}, --algo {given['algo']} cannot continue it; leave --algo out or take "
             f"another source"
         )
-    layer, notes = _from_run(source.settings, given) if source.settings else _from_fields(source, algo, given)
+    layer, notes = _from_run(source.settings, given) if source.settings else foreign_layer(source, given)
     epsilon = layer.values["hyperparam"].get("exploration_final_eps")
     if epsilon is not None:
         layer.values["hyperparam"]["exploration_initial_eps"] = epsilon
@@ -52,53 +46,6 @@ def _from_run(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[La
         options = ", ".join(f"{name}:{value}" for name, value in settings["env_kwargs"].items())
         notes.append(f"environment options of {settings['env']} ({options})")
     return Layer("parent", values), notes
-
-
-def _from_fields(source: Source, algo: str | None, given: Mapping[str, Any]) -> tuple[Layer, list[str]]:
-    """Read what a zip that is not ours tells about itself."""
-    if given.get("env") is None:
-        raise UsageError(f"{source} does not tell its environment: give --env")
-    if algo is None and given.get("algo") is None:
-        raise UsageError(f"{source} does not tell its algorithm: give --algo")
-    algorithm = find_algorithm(algo or given["algo"])
-    fields = plain_fields(source.content.fields)
-    hyperparameters, unread = _hyperparameters(algorithm, fields)
-    values: dict[str, Any] = {"algo": algorithm.name, "hyperparam": hyperparameters, "norm_obs": False}
-    values["policy_kwargs"] = _policy_options(fields.get("policy_kwargs") or {})
-    values |= {name: fields[field] for name, field in ZIP_FIELDS.items() if isinstance(fields.get(field), int)}
-    if not values.get("num_timesteps", 1):
-        del values["num_timesteps"]
-    if isinstance(fields.get("learning_rate"), (int, float)):
-        values["lr_decay"] = "constant"
-    notes = ["seed (drawn anew)", "normalization statistics (a lone zip has none)"]
-    if unread:
-        notes.append("hyperparameters that the zip does not hold as plain values: " + ", ".join(unread))
-    return Layer("source zip", values), notes
-
-
-def _hyperparameters(algorithm: Algorithm, fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Read an algorithm's hyperparameters from a zip's fields; also name those that are there but cannot be read."""
-    hints, read, unread = hyperparameter_hints(algorithm), {}, []
-    for name, hint in hints.items():
-        if name in ("learning_rate", "n_minibatches", "noise_type", "noise_std", "replay_buffer_kwargs"):
-            continue
-        try:
-            read[name] = coerce(fields[name] if name in fields else fields[f"_{name}"], hint, name)
-        except (KeyError, UsageError):
-            unread.append(name)
-    if "use_rms_prop" in hints:  # A2C keeps it only as the optimiser of its policy
-        read["use_rms_prop"] = "RMSprop" in str((fields.get("policy_kwargs") or {}).get("optimizer_class"))
-        unread.remove("use_rms_prop")
-    return read, unread
-
-
-def _policy_options(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    options = {name: kwargs[name] for name in POLICY_FIELDS if name in kwargs}
-    text = str(kwargs.get("activation_fn", ""))
-    for name, cls in ACTIVATIONS.items():
-        if f".{cls}'" in text:
-            options["activation"] = name
-    return options
 
 
 def load_model_state(model: BaseAlgorithm, source: Source, own_entropy: bool) -> list[tuple[str, str]]:

@@ -7,8 +7,10 @@ comes from. Reading takes JSON fields and weights-only tensors; what was pickled
 import io
 import json
 import os
-import re
+import pickle
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,16 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr, recursive_setattr, save_to_zip_file
 
 from rl_baselines.errors import UsageError
+from rl_baselines.old_zips import modern_parameters
+from rl_baselines.pickled_fields import told_by
 from rl_baselines.rollout_boundary import OWN_ATTRIBUTES
 
 ORIGIN_MEMBER = "origin.json"
+VARIABLES = ("pytorch_variables.pth", "tensors.pth")  # the latter before Stable-Baselines3 1.0
+DAMAGE = (  # what a torn or forged zip can raise
+    *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError),
+    *(struct.error, zlib.error, zipfile.LargeZipFile),
+)
 _RUN_STATE = ("_last_obs", "_last_original_obs", "_last_episode_starts", "_last_lstm_states", "_last_dones")
 
 
@@ -74,6 +83,8 @@ def read_model_zip(path: Path) -> ModelZip:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read_members(path, archive)
+    except UsageError:
+        raise
     except FileNotFoundError:
         raise UsageError(f"no model at {path}") from None
     except zipfile.BadZipFile:
@@ -82,7 +93,7 @@ def read_model_zip(path: Path) -> ModelZip:
             f"{path} ({size} bytes) is not a complete zip file: a Stable-Baselines3 model is a zip; "
             f"give an intact model.zip or a run folder"
         ) from None
-    except (KeyError, EOFError, json.JSONDecodeError, UnicodeDecodeError, RuntimeError, zipfile.LargeZipFile) as error:
+    except DAMAGE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} is not a readable Stable-Baselines3 model: {reason}") from None
     except OSError as error:
@@ -95,42 +106,50 @@ def _read_members(path: Path, archive: zipfile.ZipFile) -> ModelZip:
         raise UsageError(
             f"{path} is a zip file but no complete Stable-Baselines3 model: it lacks 'data' or 'policy.pth'"
         )
-    parameters = {}
+    parameters, variables = {}, {}
     for name in names:
-        if name.endswith(".pth") and name not in ("pytorch_variables.pth", "tensors.pth"):
+        if name in VARIABLES:
+            variables |= _read_tensors(path, archive, name)
+        elif name.endswith(".pth"):
             parameters[name.removesuffix(".pth")] = _read_tensors(path, archive, name)
+    fields = json.loads(archive.read("data"))
+    if not isinstance(fields, dict):
+        raise UsageError(f"{path} is not a readable Stable-Baselines3 model: its data is a {type(fields).__name__}")
     return ModelZip(
         path=path,
-        fields=json.loads(archive.read("data")),
-        parameters=parameters,
-        variables=_read_tensors(path, archive, "pytorch_variables.pth") if "pytorch_variables.pth" in names else {},
+        fields=fields,
+        parameters=modern_parameters(parameters),
+        variables=variables,
         origin=json.loads(archive.read(ORIGIN_MEMBER)) if ORIGIN_MEMBER in names else {},
         version=archive.read("_stable_baselines3_version").decode() if "_stable_baselines3_version" in names else "",
     )
 
 
-def _read_tensors(path: Path, archive: zipfile.ZipFile, name: str) -> Any:
-    import pickle
-
+def _read_tensors(path: Path, archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     try:
-        return torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True) or {}
+        content = torch.load(io.BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UsageError(f"{path}: {name} holds more than tensors; it is not loaded") from None
+    if not isinstance(content or {}, Mapping):
+        raise UsageError(f"{path}: {name} holds a {type(content).__name__} instead of tensors by name")
+    return dict(content or {})
 
 
-def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the fields that are plain JSON, and of pickled constants and dictionaries what stands there as text."""
+def plain_fields(fields: Mapping[str, Any], trusted: bool = False) -> dict[str, Any]:
+    """Give the fields that are plain JSON, and those pickled ones that can be told in plain values.
+
+    Of pickled dictionaries the items that stand there as text are given.
+
+    :param trusted: load what is pickled as Python does, whatever that runs
+    """
     plain = {}
     for name, value in fields.items():
         if not (isinstance(value, dict) and ":serialized:" in value):
             plain[name] = value
-            continue
-        kind = str(value.get(":type:", ""))
-        constant = re.fullmatch(r"ConstantSchedule\(val=([-+.\deE]+)\)", str(value.get("value_schedule", "")))
-        if "FloatSchedule" in kind and constant:
-            plain[name] = float(constant.group(1))
-        elif kind == "<class 'dict'>":
+        elif value.get(":type:") == "<class 'dict'>":
             plain[name] = {key: item for key, item in value.items() if not key.startswith(":")}
+        elif (told := told_by(value[":serialized:"], trusted)) is not None:
+            plain[name] = told
     return plain
 
 
@@ -145,7 +164,11 @@ def load_tensors(model: BaseAlgorithm, source: ModelZip, skip: tuple[str, ...] =
         name: own[name] if name in skip or name not in source.parameters else source.parameters[name] for name in own
     }
     _check_shapes(own["policy"], source.parameters["policy"], source.path)
-    model.set_parameters(merged, exact_match=True, device=model.device)
+    try:
+        model.set_parameters(merged, exact_match=True, device=model.device)
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{source.path} does not fit this run's networks and optimisers: {reason}") from None
     for name in model._get_torch_save_params()[1]:
         if name in source.variables and name not in skip:
             recursive_setattr(model, f"{name}.data", source.variables[name].data.to(model.device))

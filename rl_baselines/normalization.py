@@ -15,6 +15,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_baselines.errors import UsageError
+from rl_baselines.restricted_pickle import attributes_of, class_of, read_pickle
 
 PICKLE_NAME, JSON_NAME = "vecnormalize.pkl", "vecnormalize.json"
 _SETTINGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")
@@ -48,6 +49,35 @@ def read_statistics(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read the normalization statistics {path}: {error}") from None
     return content
+
+
+def read_statistics_pickle(path: Path, trusted: bool = False) -> dict[str, Any]:
+    """Read the statistics that Stable-Baselines3 or rl-zoo pickled, in the form of `read_statistics`.
+
+    :param trusted: load the file as Python does, whatever that runs
+    :raises UsageError: when it is torn, holds something else, or holds more than is read without trust
+    """
+    normalization = read_pickle(path, str(path), trusted)
+    values = attributes_of(normalization)
+    if class_of(normalization) != "VecNormalize" or not {"obs_rms", "ret_rms", "norm_obs"} <= values.keys():
+        raise UsageError(f"{path} holds a {class_of(normalization)}, not the statistics of a VecNormalize")
+    try:
+        content = {name: values[name] for name in _SETTINGS}
+        observations = _from_record(values["obs_rms"]) if values["norm_obs"] else None
+        content |= {"norm_obs_keys": values.get("norm_obs_keys"), "observations": observations}
+        return content | {"returns": _from_record(values["ret_rms"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot read the normalization statistics {path}: {error}") from None
+
+
+def _from_record(statistics: Any) -> dict[str, Any]:
+    if isinstance(statistics, Mapping):
+        return {str(key): _from_record(part) for key, part in statistics.items()}
+    values = attributes_of(statistics)
+    mean, var = (np.asarray(values[name], dtype=np.float64) for name in ("mean", "var"))
+    if mean.shape != var.shape:
+        raise ValueError(f"mean has shape {mean.shape} and variance {var.shape}")
+    return {"mean": mean.tolist(), "var": var.tolist(), "count": float(values["count"])}
 
 
 def apply_statistics(env: VecNormalize, content: Mapping[str, Any], where: str) -> None:

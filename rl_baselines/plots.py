@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
 EVALUATION_COLUMNS = (
@@ -116,12 +116,14 @@ def learning_curve(records: RunRecords, path: Path, episode_window: int = 40) ->
     :param episode_window: episodes in the moving average
     """
     run = _Run.read(records, 0, episode_window)
-    figure, reward_axes, success_axes = _panels(run.tells_success)
+    figure = new_figure(8, run.tells_success)
+    reward_axes, success_axes = _panels(figure, run.tells_success)
     run.draw_rewards(reward_axes, "black", RUN_COLOURS[0], "")
     if success_axes is not None:
         run.draw_successes(success_axes, RUN_COLOURS[0])
     figure.suptitle(records.run_id, fontsize=11)
-    _finish(figure, reward_axes, success_axes, path, n_legend_columns=2)
+    _label(figure, reward_axes, success_axes, n_legend_columns=2)
+    save_figure(figure, path)
 
 
 def compare_curves(runs: Sequence[RunRecords], path: Path, episode_window: int = 40) -> None:
@@ -133,20 +135,41 @@ def compare_curves(runs: Sequence[RunRecords], path: Path, episode_window: int =
     :param path: PNG file; its folder is made
     :param episode_window: episodes in the moving average
     """
+    figure = new_figure(8, tell_success(runs))
+    draw_successive_runs(figure, runs, episode_window, n_legend_columns=1)
+    save_figure(figure, path)
+
+
+def tell_success(runs: Sequence[RunRecords]) -> bool:
+    """Tell whether any evaluation of some runs has a success rate."""
+    return any(_Run.read(records, 0, 1).tells_success for records in runs)
+
+
+def draw_successive_runs(
+    figure: FigureBase,
+    runs: Sequence[RunRecords],
+    episode_window: int,
+    n_legend_columns: int,
+    colours: Sequence[str] = RUN_COLOURS,
+) -> None:
+    """Draw runs that follow one another into a figure or a part of one, as `compare_curves` does.
+
+    :param colours: of the first run, the second ...
+    """
     drawn: list[_Run] = []
     for records in runs:
         drawn.append(_Run.read(records, drawn[-1].end if drawn else 0, episode_window))
-    figure, reward_axes, success_axes = _panels(any(run.tells_success for run in drawn))
+    reward_axes, success_axes = _panels(figure, any(run.tells_success for run in drawn))
     for i, run in enumerate(drawn):
-        colour = RUN_COLOURS[i % len(RUN_COLOURS)]
-        run.draw_rewards(reward_axes, colour, colour, f"{run.records.run_id}: ")
-        if success_axes is not None:
-            run.draw_successes(success_axes, colour)
+        colour = colours[i % len(colours)]
         for axes in (reward_axes, success_axes):
             if i and axes is not None:
                 label = "hand-over to the next run" if (i, axes) == (1, reward_axes) else None
                 axes.axvline(run.offset, color="black", linestyle="--", linewidth=1, label=label)
-    _finish(figure, reward_axes, success_axes, path, n_legend_columns=1)
+        run.draw_rewards(reward_axes, colour, colour, f"{run.records.run_id}: ")
+        if success_axes is not None:
+            run.draw_successes(success_axes, colour)
+    _label(figure, reward_axes, success_axes, n_legend_columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,9 +251,16 @@ class _Run:
             )
 
 
-def _panels(with_successes: bool) -> tuple[Figure, Axes, Axes | None]:
-    """Make a figure with the panel of rewards and, below, perhaps that of success rates."""
-    figure = Figure(figsize=(8, 6 if with_successes else 4.5), dpi=120, layout="constrained")
+def new_figure(width: float, with_successes: bool) -> Figure:
+    """Make an empty figure, high enough for a panel of success rates where there is one.
+
+    :param width: in inches
+    """
+    return Figure(figsize=(width, 6 if with_successes else 4.5), dpi=120, layout="constrained")
+
+
+def _panels(figure: FigureBase, with_successes: bool) -> tuple[Axes, Axes | None]:
+    """Add the panel of rewards and, below, perhaps that of success rates."""
     success_axes = None
     if with_successes:
         reward_axes, success_axes = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
@@ -239,22 +269,29 @@ def _panels(with_successes: bool) -> tuple[Figure, Axes, Axes | None]:
     else:
         reward_axes = figure.subplots()
     reward_axes.set_ylabel("reward of an episode")
-    return figure, reward_axes, success_axes
+    return reward_axes, success_axes
 
 
-def _finish(figure: Figure, reward_axes: Axes, success_axes: Axes | None, path: Path, n_legend_columns: int) -> None:
-    """Label the axes and write the file aside before it takes its place."""
+def _label(figure: FigureBase, reward_axes: Axes, success_axes: Axes | None, n_legend_columns: int) -> None:
+    """Name the axis of timesteps and add the legend."""
     lowest = reward_axes if success_axes is None else success_axes
     lowest.set_xlabel("environment timesteps")
     lowest.xaxis.set_major_formatter(EngFormatter(sep=""))
-    for axes in figure.axes:
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
     if reward_axes.has_data():
         figure.legend(loc="outside lower center", ncols=n_legend_columns, frameon=False, fontsize=9)
     else:
         reward_axes.set(xticks=[], yticks=[])
         reward_axes.text(0.5, 0.5, "no episode has ended yet", transform=reward_axes.transAxes, ha="center")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Give all axes a grid and write the file aside before it takes its place.
+
+    :param path: PNG file; its folder is made
+    """
+    for axes in figure.axes:
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

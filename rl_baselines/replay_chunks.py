@@ -9,6 +9,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ REBUILT = (
     *("observation_space", "action_space", "obs_shape", "action_dim", "env"),  # follow from the environment
     "device",  # belongs to the machine
     "infos",  # stays empty without copy_info_dict, which is refused
+    "sample",  # replaced where batches are mixed with those of another buffer
 )
 
 
@@ -68,7 +70,7 @@ class ReplayChunks:
                 "environments; use --save-replay-buffer none, or leave copy_info_dict out"
             )
         self._buffer = buffer
-        slot_bytes = sum(array.nbytes for array in _chunked_arrays(buffer).values()) // buffer.buffer_size
+        slot_bytes = sum(array.nbytes for array in chunked_arrays(buffer).values()) // buffer.buffer_size
         self._rows = max(1, CHUNK_BYTES // slot_bytes)
         self._saved: _Saved | None = None
 
@@ -110,7 +112,7 @@ class ReplayChunks:
         buffer, self._saved, self._rows = self._buffer, None, description["rows"]
         filled = buffer.buffer_size if description["full"] else description["pos"]
         if buffer.size():
-            for array in _chunked_arrays(buffer).values():
+            for array in chunked_arrays(buffer).values():
                 array[filled:] = 0
         for name, slots in zip(files, _grid(filled, self._rows), strict=True):
             self._read_chunk(folder / name, slots)
@@ -137,7 +139,7 @@ class ReplayChunks:
 
     def _write_chunk(self, folder: Path, index: int, slots: slice) -> tuple[str, StoredFile]:
         aside = folder / f".{index:06d}.npz"
-        parts = {name: array[slots] for name, array in _chunked_arrays(self._buffer).items()}
+        parts = {name: array[slots] for name, array in chunked_arrays(self._buffer).items()}
         np.savez(aside, **parts)  # type: ignore[arg-type]
         force_to_disk(aside)
         stored = StoredFile(aside.stat().st_size, hash_of(aside))
@@ -146,15 +148,12 @@ class ReplayChunks:
         return name, stored
 
     def _read_chunk(self, path: Path, slots: slice) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as parts:
-                for name, array in _chunked_arrays(self._buffer).items():
-                    part = parts[name]
-                    if (part.shape, part.dtype) != (array[slots].shape, array.dtype):
-                        raise ValueError(f"{name} is {part.dtype} {part.shape}")
-                    array[slots] = part
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise UsageError(f"cannot read a part of the replay buffer, {path}: {error}") from None
+        with _chunk(path) as parts:
+            for name, array in chunked_arrays(self._buffer).items():
+                part = parts[name]
+                if (part.shape, part.dtype) != (array[slots].shape, array.dtype):
+                    raise ValueError(f"{name} is {part.dtype} {part.shape}")
+                array[slots] = part
 
     def _description(self, files: Mapping[str, StoredFile]) -> dict[str, Any]:
         buffer = self._buffer
@@ -194,7 +193,35 @@ class ReplayChunks:
                 )
 
 
-def _chunked_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
+def read_slots(folder: Path, description: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Read a saved buffer's filled slots, without a buffer to put them into: arrays with a row per slot, by name.
+
+    :param folder: with the chunks
+    :param description: as `ReplayChunks.save` gave it
+    :raises UsageError: when a chunk is missing or torn
+    """
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in description["arrays"]}
+    for chunk in description["chunks"]:
+        with _chunk(folder / chunk["name"]) as arrays:
+            for name, found in parts.items():
+                found.append(arrays[name])
+    return {name: np.concatenate(found) for name, found in parts.items() if found}
+
+
+@contextmanager
+def _chunk(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Open a chunk.
+
+    :raises UsageError: when it, or what is done with its arrays, shows that it is missing or torn
+    """
+    try:
+        with np.load(path, allow_pickle=False) as parts:
+            yield parts
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UsageError(f"cannot read a part of the replay buffer, {path}: {error}") from None
+
+
+def chunked_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
     """Give the arrays with a row per slot; those of dictionaries are named ``observations/key``."""
     arrays: dict[str, np.ndarray] = {}
     for name in CHUNKED:
@@ -204,7 +231,7 @@ def _chunked_arrays(buffer: ReplayBuffer) -> dict[str, np.ndarray]:
 
 
 def _identity(buffer: ReplayBuffer) -> dict[str, Any]:
-    arrays = _chunked_arrays(buffer).items()
+    arrays = chunked_arrays(buffer).items()
     return {
         "class": type(buffer).__name__,
         "n_envs": buffer.n_envs,

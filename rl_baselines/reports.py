@@ -13,6 +13,7 @@ from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview
 from rl_baselines.training import Outcome, TrainingRun
+from rl_baselines.transfer_plan import TransferPlan
 
 Row = tuple[str, str]
 
@@ -38,9 +39,27 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
         yield "parent", f"{run.record['parent']['path']}, after {run.record['parent']['timesteps']:,} steps"
     if plan.source is not None:
         yield "parent", f"{plan.source}, after {plan.source.timesteps:,} steps"
-        yield from ((f"  {part}", words) for part, words in run.loaded)
-        yield "  not carried over", "; ".join(plan.notes)
     yield "folder", short(run.folder.path)
+
+
+def transfer_rows(plan: TransferPlan) -> Iterator[tuple[str, str, str]]:
+    """Yield what a fine-tune takes from its source and what the loaded policy is worth."""
+    yield from plan.rows
+    for name, result in plan.zero_shot.items():
+        yield f"score in the {name}", "zero-shot", describe(result)
+
+
+def transfer_lines(plan: TransferPlan) -> Iterator[str]:
+    """Yield what is to be said below that table: features that have shifted, and advice."""
+    large = [shift for shift in plan.shifts if shift.is_large]
+    if plan.shifts:
+        yield f"observations: {len(large)} of {len(plan.shifts)} features are clearly other ones here than the parent's"
+    for shift in large:
+        yield (
+            f"  {shift.name}: {shift.new_mean:.3g} +- {shift.new_std:.3g}, the parent's {shift.old_mean:.3g} +- "
+            f"{shift.old_std:.3g} ({shift.shift:.1f} standard deviations away)"
+        )
+    yield from (f"advice: {advice}" for advice in plan.advice)
 
 
 def describe_space(space: spaces.Space[Any]) -> str:

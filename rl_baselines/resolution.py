@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +10,7 @@ import gymnasium as gym
 from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
 from rl_baselines.algorithms import check_action_space, find_algorithm
 from rl_baselines.config import RunConfig, changed, from_flat
+from rl_baselines.env_wrappers import make_env
 from rl_baselines.errors import UsageError, unknown
 from rl_baselines.hyperparameters import (
     check_hyperparameters,
@@ -19,6 +20,7 @@ from rl_baselines.hyperparameters import (
     policy_arguments,
     steps_per_rollout,
 )
+from rl_baselines.literals import parse_literal
 from rl_baselines.schedules import LearningRateSchedule, planned_steps
 from rl_baselines.sources import Source
 from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
@@ -30,7 +32,7 @@ SHORTCUTS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # a flag and the env
     "shape_reward": ("shape_reward", bool),
     "action_repeat": ("action_repeat", int),
 }
-MAPPINGS = ("env_kwargs", "policy_kwargs", "hyperparam")
+MAPPINGS = ("env_kwargs", "policy_kwargs", "hyperparam", "lr_scale")
 RIVALS = (("num_cpu", "vec_env"), ("vec_env", "num_cpu"))  # given, the first displaces the second of lower layers
 
 
@@ -108,7 +110,7 @@ def _without_rival_batch(lower: Mapping[str, Any], given: Mapping[str, Any]) -> 
 
 
 def _without_shortcuts(layer: Layer) -> dict[str, Any]:
-    values = dict(layer.values)
+    values = _without_hyperparameter_shortcuts(layer)
     kwargs = dict(values.get("env_kwargs", {}))
     for flag, (name, convert) in SHORTCUTS.items():
         given = values.pop(flag, None)
@@ -137,6 +139,20 @@ def _without_shortcuts(layer: Layer) -> dict[str, Any]:
     return values
 
 
+def _without_hyperparameter_shortcuts(layer: Layer) -> dict[str, Any]:
+    values = dict(layer.values)
+    if values.get("ent_coef") is None:
+        values.pop("ent_coef", None)
+        return values
+    given, hyperparam = parse_literal(str(values.pop("ent_coef"))), values.get("hyperparam", {})
+    if hyperparam.get("ent_coef", given) != given:
+        raise UsageError(
+            f"{layer.name}: --ent-coef {given} and --hyperparam ent_coef:{hyperparam['ent_coef']} disagree; give one"
+        )
+    values["hyperparam"] = {**hyperparam, "ent_coef": given}
+    return values
+
+
 def _observation_of(key: str) -> Any:
     row = STATE_REPRESENTATIONS.get(key)
     return row.env_kwargs.get("observation") if row else None
@@ -158,7 +174,20 @@ def plan_run(layers: Sequence[Layer], source: Source | None, notes: Sequence[str
         hyperparam = {**config.algorithm.hyperparam, "learning_rate": initial}
         config = changed(config, new_lr=initial, hyperparam=hyperparam, load_rl_model_path=source.path)
     steps = planned_steps(config.training.num_timesteps, rollout)
+    learning_rate = _with_warm_up(learning_rate, config, rollout, steps)
     return RunPlan(config, source, learning_rate, rollout, steps, observation_space, action_space, tuple(notes))
+
+
+def _with_warm_up(plan: LearningRatePlan, config: RunConfig, rollout: int | None, steps: int) -> LearningRatePlan:
+    warmup = config.algorithm.lr_warmup
+    if not warmup:
+        return plan
+    if plan.schedule is None:
+        raise UsageError(f"--lr-warmup: {config.algorithm.algo} has no learning rate")
+    if warmup > steps:
+        raise UsageError(f"--lr-warmup {warmup} is longer than the run of {steps} timesteps")
+    schedule = replace(plan.schedule, warmup=warmup / steps, rollout=(rollout or 0) / steps)
+    return replace(plan, schedule=schedule, reason=f"{plan.reason}; rising over {warmup:,} timesteps")
 
 
 def complete(layers: Sequence[Layer]) -> tuple[RunConfig, gym.spaces.Space[Any], gym.spaces.Space[Any]]:
@@ -215,7 +244,9 @@ def probe_spaces(config: RunConfig) -> tuple[gym.spaces.Space[Any], gym.spaces.S
     """
     environment = config.environment
     try:
-        env = gym.make(environment.env, disable_env_checker=True, **environment.env_kwargs)
+        env = make_env(environment.env, environment.gym_packages, environment.env_kwargs, environment.env_wrapper)
+    except UsageError:
+        raise
     except (gym.error.Error, TypeError, ValueError, ImportError) as error:
         raise UsageError(_missing_extra(environment.env, error) or f"{environment.env}: {_first_line(error)}") from None
     try:

@@ -136,6 +136,7 @@ def plan_resumption(resumption: Resumption, num_timesteps: int | None) -> RunPla
     settings = read_settings(str(resumption.folder.config))
     if not {"env", "algo", "num_timesteps"} <= settings.keys():
         raise UsageError(f"{resumption.folder.config} is not complete: it does not tell what is trained")
+    settings.setdefault("critic_warmup", "off")  # runs of earlier versions had none
     config = from_flat(settings)
     find_spec(config.environment.env, config.environment.gym_packages)
     if num_timesteps is not None:

@@ -38,6 +38,9 @@ class RunFolder:
         self.plots = self.path / "plots"
         self.checkpoints = self.path / "checkpoints"
         self.aside = self.path / "aside"
+        self.plan = self.path / "plan.json"
+        self.comparison = self.path / "comparison.json"
+        self.state_memory = self.path / "state_memory.npz"
         self._lock: IO[str] | None = None
         self._new_levels: list[Path] = []
 

@@ -25,11 +25,16 @@ class LearningRateSchedule:
     :param initial: the rate of the first update
     :param decay: a name of `DECAYS`
     :param from_progress: progress remaining at that update: 1, or less after a change of horizon
+    :param warmup: share of the run over which the rate rises linearly to what the decay says
+    :param rollout: share of the run that one rollout takes: with a warm-up the first update has risen by so much, and
+        the update of the rollout in which the warm-up ends is the first at the full rate
     """
 
     initial: float
     decay: str = "constant"
     from_progress: float = 1.0
+    warmup: float = 0.0
+    rollout: float = 0.0
 
     def __call__(self, progress_remaining: float) -> float:
         """Give the rate.
@@ -37,7 +42,11 @@ class LearningRateSchedule:
         :param progress_remaining: 1 at the start, 0 at the end; values outside are clamped
         """
         share = progress_remaining / self.from_progress if self.from_progress > 0 else 0.0
-        return self.initial * DECAYS[self.decay](min(1.0, max(0.0, share)))
+        rate = self.initial * DECAYS[self.decay](min(1.0, max(0.0, share)))
+        if not self.warmup:
+            return rate
+        done = 1.0 - min(1.0, max(0.0, progress_remaining))
+        return rate * min(1.0, (done + self.rollout) / self.warmup)
 
     def handed_over(self, last_progress: float, steps_before: int, steps_planned: int) -> "LearningRateSchedule":
         """Give the schedule of the rest of a run whose horizon changes.

@@ -4,19 +4,25 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from environments.names import nearest_match
+from rl_baselines.algorithms import ALGORITHMS
 from rl_baselines.checkpoint import MANIFEST_NAME, MODEL_NAME, Checkpoint
 from rl_baselines.config import check_settings
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
+from rl_baselines.foreign_replay import read_replay_pickle
 from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
-from rl_baselines.normalization import JSON_NAME, read_statistics
+from rl_baselines.normalization import JSON_NAME, read_statistics, read_statistics_pickle
 from rl_baselines.run_folder import RunFolder, is_run_folder, newest_run, short
+from rl_baselines.zoo_folder import CONFIG, REPLAY, STATISTICS, ZooFolder, find_statistics, zoo_folder, zoo_folder_of
+from rl_baselines.zoo_settings import initial_rate_of, normalization_of
 
 
 @dataclass(frozen=True)
@@ -26,15 +32,19 @@ class Source:
     :param model: the model zip
     :param selection: which of a run's models it is, in words; empty for a lone zip
     :param run: the run it belongs to, if any
+    :param zoo: the folder of rl-zoo it belongs to, if any
+    :param trusted: whether its pickled objects may be loaded, whatever that runs
     """
 
     model: Path
     selection: str = ""
     run: RunFolder | None = None
+    zoo: ZooFolder | None = None
+    trusted: bool = False
 
     def __str__(self) -> str:
         shown = short(Path(self.path))
-        return f"{shown} ({self.selection})" if self.run is not None else shown
+        return f"{shown} ({self.selection})" if self.selection else shown
 
     @property
     def path(self) -> str:
@@ -45,6 +55,11 @@ class Source:
     def content(self) -> ModelZip:
         """The model zip, read."""
         return read_model_zip(self.model)
+
+    @cached_property
+    def fields(self) -> Mapping[str, Any]:
+        """What the zip tells about the model in plain values."""
+        return plain_fields(self.content.fields, self.trusted)
 
     @cached_property
     def settings(self) -> Mapping[str, Any] | None:
@@ -78,26 +93,54 @@ class Source:
         path = self.model.parent / JSON_NAME
         if path.is_file():
             return read_statistics(path)
+        pickled = find_statistics(self.model) if self.zoo is None else self.zoo.statistics(self.model)
+        if pickled is not None:
+            return read_statistics_pickle(pickled, self.trusted)
         if self.settings is not None and (self.settings["norm_obs"] or self.settings["norm_reward"]):
             raise UsageError(
                 f"{self.model} was trained on normalized observations and {JSON_NAME} is missing beside it: "
                 "give its checkpoint folder, or put the file there"
             )
+        if self.zoo is not None and any(normalization_of(self.zoo.config, CONFIG).values()):
+            raise UsageError(
+                f"{self.model} was trained on normalized observations or rewards ({CONFIG}) and {STATISTICS[0]} is "
+                f"missing: put the file into {self.zoo.settings}"
+            )
         return None
+
+    @property
+    def replay_pickle(self) -> Path | None:
+        """The replay buffer that was pickled with a model that is not ours."""
+        if self.run is not None:
+            return None
+        beside = self.model.parent / REPLAY
+        return self.zoo.replay if self.zoo is not None else beside if beside.is_file() else None
+
+    def read_replay_pickle(self) -> tuple[dict[str, np.ndarray], int, bool]:
+        """Read that replay buffer; see `foreign_replay.read_replay_pickle`.
+
+        :raises UsageError: when there is none, or it cannot be read
+        """
+        if self.replay_pickle is None:
+            raise UsageError(f"{self} has no {REPLAY}")
+        return read_replay_pickle(self.replay_pickle, self.trusted)
 
     @property
     def algorithm(self) -> str | None:
         """Name of the algorithm; None when the zip does not tell."""
         if self.settings is not None:
             return str(self.settings["algo"])
-        return identify_algorithm(self.content.fields)
+        told = identify_algorithm(self.content.fields)
+        named = None if self.zoo is None else self.zoo.arguments.get("algo")
+        return told or (named if isinstance(named, str) and named in ALGORITHMS else None)
 
     @property
     def timesteps(self) -> int:
         """Timesteps the model was trained in its own run."""
         if self.run is not None:
             return Checkpoint(self.model.parent).timesteps
-        return int(self.content.fields.get("num_timesteps", 0))
+        timesteps = self.content.fields.get("num_timesteps")
+        return timesteps if isinstance(timesteps, int) else 0
 
     @property
     def root_learning_rate(self) -> float | None:
@@ -106,17 +149,27 @@ class Source:
         if "root_learning_rate" in known:
             rate = known["root_learning_rate"]
             return None if rate is None else float(rate)
-        stored = plain_fields(self.content.fields).get("learning_rate")
-        return float(stored) if isinstance(stored, (int, float)) else None
+        told = None if self.zoo is None else initial_rate_of(self.zoo.config)
+        return told if told is not None else initial_rate_of(self.fields)
 
 
-def resolve(text: str, log_dir: Path) -> Source:
+def resolve(text: str, log_dir: Path, trusted: bool = False) -> Source:
     """Find the model that a text names.
 
-    :param text: ``latest``, a run folder, ``RUN@best``, ``RUN@last``, ``RUN@step:N``, a checkpoint folder, a model zip
+    :param text: ``latest``, a run folder, a checkpoint folder, a model zip or a folder of rl-zoo; runs and folders of
+        rl-zoo may be followed by ``@best``, ``@last`` or ``@step:N``
     :param log_dir: where ``latest`` is looked for
+    :param trusted: whether its pickled objects may be loaded, whatever that runs
     :raises UsageError: when there is no such model
     """
+    return replace(_resolve(text, log_dir), trusted=trusted)
+
+
+def _resolve(text: str, log_dir: Path) -> Source:
+    zoo, selector = _find_zoo(text)
+    if zoo is not None:
+        model, selection = zoo.model(selector)
+        return Source(model, selection, zoo=zoo)
     path, selector, run = _find_run(text, log_dir)
     if run is not None:
         return of_run(run, selector)
@@ -145,6 +198,13 @@ def resolve_run(text: str, log_dir: Path) -> tuple[RunFolder, str]:
     if path.parent == parent.checkpoints and path.name.isdigit() and is_run_folder(parent.path):
         return parent, f"step:{int(path.name)}"
     raise UsageError(f"{path} is not a run folder: it has no run.json")
+
+
+def _find_zoo(text: str) -> tuple[ZooFolder | None, str]:
+    name, _, selector = text.rpartition("@") if "@" in text and not Path(text).exists() else (text, "", "")
+    path = Path(name).absolute()
+    is_ours = is_run_folder(path) or (path / MANIFEST_NAME).is_file()
+    return (None if is_ours else zoo_folder(path)), selector
 
 
 def _find_run(text: str, log_dir: Path) -> tuple[Path, str, RunFolder | None]:
@@ -206,7 +266,8 @@ def _from_file(path: Path) -> Source:
     run = real.parent.parent.parent
     if real.name == MODEL_NAME and (real.parent / MANIFEST_NAME).is_file() and is_run_folder(run):
         return Source(real, f"step {Checkpoint(real.parent).timesteps}", RunFolder(run))
-    return Source(path)
+    zoo = zoo_folder_of(real)
+    return Source(path) if zoo is None else Source(real, zoo.selection(real), zoo=zoo)
 
 
 def _missing(text: str, path: Path, what: str = "model") -> str:

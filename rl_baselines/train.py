@@ -16,6 +16,7 @@ from rl_baselines.config import (
     TRAIN_GROUPS,
     ResumeOptions,
     RunOptions,
+    TrustOptions,
     flag_of,
     options_from_flat,
     setting,
@@ -53,6 +54,7 @@ def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
     from rl_baselines.config_files import read_settings
     from rl_baselines.finetuning import inherited_layer
     from rl_baselines.resolution import Layer, combine, plan_run
+    from rl_baselines.transfer_choices import check_scratch, settle
 
     layers = [Layer(f"--config {name}", read_settings(name)) for name in given.get("config", ())]
     layers.append(Layer("flags", {name: value for name, value in given.items() if name != "config"}))
@@ -62,7 +64,11 @@ def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
     if source is not None:
         parent, notes = inherited_layer(source, merged)
         layers.insert(0, parent)
-    return plan_run(layers, source, notes), merged
+    plan = plan_run(layers, source, notes)
+    if source is None:
+        check_scratch(plan.config)
+        return plan, merged
+    return settle(plan, source), merged
 
 
 def _find_source(merged: dict[str, Any], layers: "list[Layer]") -> "Source | None":
@@ -74,7 +80,7 @@ def _find_source(merged: dict[str, Any], layers: "list[Layer]") -> "Source | Non
         return None
     if "learning_rate" in layers[-1].values.get("hyperparam", {}):
         raise UsageError("the learning rate of a fine-tune is set by --new-lr, not by --hyperparam learning_rate")
-    return resolve(path, Path(options_from_flat(merged).log_dir))
+    return resolve(path, Path(options_from_flat(merged).log_dir), layers[-1].values.get("trust_source", False))
 
 
 def set_up(given: dict[str, Any], argv: list[str], console: "Console") -> "TrainingRun | None":
@@ -190,10 +196,22 @@ def _show_start(console: "Console", run: "TrainingRun") -> None:
         show_table(console, title, resumption.rows, ("component", "fate", "reason"))
 
 
+def _show_transfer(console: "Console", run: "TrainingRun") -> None:
+    from rl_baselines.reports import transfer_lines, transfer_rows
+    from rl_baselines.screen import show_table
+
+    if run.transfer is None:
+        return
+    show_table(console, "Transfer plan", transfer_rows(run.transfer), ("component", "fate", "reason"))
+    for line in transfer_lines(run.transfer):
+        console.print(line, soft_wrap=True, markup=False)
+
+
 def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAction]") -> "Outcome":
     from rl_baselines.callbacks import SignalStop
+    from rl_baselines.execution import train
     from rl_baselines.screen import TrainingProgress
-    from rl_baselines.training import Outcome, train
+    from rl_baselines.training import Outcome
 
     outcome = Outcome()
 
@@ -203,7 +221,7 @@ def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAc
     with SignalStop(lambda name: announce(f"{name}: stopping after this update; once more stops at once")) as stopper:
         _show_start(console, run)
         with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
-            train(run, [progress, stopper, *actions], outcome, announce)
+            train(run, [progress, stopper, *actions], outcome, announce, lambda: _show_transfer(console, run))
     return outcome
 
 
@@ -222,7 +240,9 @@ def command(argv: list[str]) -> int:
     :return: the exit code
     """
     began = time.monotonic()
-    given = parse((TrainFiles, ResumeOptions, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION)
+    given = parse(
+        (TrainFiles, ResumeOptions, TrustOptions, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION
+    )
 
     from rl_baselines.callbacks import TimeBudget
     from rl_baselines.reports import end_rows, how_to_go_on

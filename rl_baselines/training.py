@@ -3,37 +3,43 @@
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.her import HerReplayBuffer
 
+from rl_baselines.algorithms import find_algorithm
 from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
+from rl_baselines.checkpoint import SECOND_REPLAY_NAME
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
-from rl_baselines.config import RunOptions, to_flat
-from rl_baselines.errors import STORAGE_ERRORS, StorageError
-from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
+from rl_baselines.comparison import Comparison
+from rl_baselines.config import RunConfig, RunOptions, to_flat
+from rl_baselines.evaluation import EvaluationResult
+from rl_baselines.freezing import make_freezing
 from rl_baselines.machine import describe_machine, machine_differences
-from rl_baselines.model_building import build_model, load_to_act
+from rl_baselines.model_building import build_model
 from rl_baselines.model_zip import load_tensors, read_model_zip
 from rl_baselines.normalization import JSON_NAME, apply_statistics, read_statistics
 from rl_baselines.progress_file import ProgressFile
+from rl_baselines.rate_scaling import scale_rates
 from rl_baselines.records import mark
-from rl_baselines.resolution import Layer, RunPlan
+from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
-from rl_baselines.run_folder import RunFolder, short
+from rl_baselines.retention import Retention
+from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import end_of_record
 from rl_baselines.seeding import derive_seed
 from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
-from rl_baselines.sources import Source
+from rl_baselines.transfer_plan import TransferPlan
+from rl_baselines.transitions import MixedBatches, empty_buffer_like
 from rl_baselines.vec_env import make_evaluation_env, make_training_env, share_statistics
 
 MAX_EVALUATION_ENVS = 8
@@ -47,7 +53,8 @@ class Outcome:
     :param reason: in words
     :param seconds: wall time of learning, before a resume too
     :param can_go_on: whether it was stopped from outside and is to be resumed
-    :param comparisons: evaluations by name: before, after (last), after (best)
+    :param comparisons: evaluations of a fine-tune by name, see `before_and_after`
+    :param comparison: what they say
     """
 
     status: str = "finished"
@@ -55,6 +62,7 @@ class Outcome:
     seconds: float = 0.0
     can_go_on: bool = False
     comparisons: dict[str, EvaluationResult] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
 
 class TrainingRun:
@@ -68,21 +76,29 @@ class TrainingRun:
 
     def __init__(self, plan: RunPlan, options: RunOptions, folder: RunFolder, continues: bool) -> None:
         self.plan, self.options, self.config, self.folder = plan, options, plan.config, folder
-        self.loaded: list[tuple[str, str]] = []
         self.resumption: Resumption | None = None
+        self.parent_config: RunConfig | None = None
+        self.has_another_home = False
+        self.not_at_home = ""
         self.comparisons: dict[str, EvaluationResult] = {}
+        self.transfer: TransferPlan | None = None
         self.record: dict[str, Any] = {}
         torch.set_num_threads(self.config.algorithm.torch_threads or 1)
         with ExitStack() as undo:
-            seeds = [self._seed("environment", index) for index in range(self.config.vector.n_envs or 1)]
+            seeds = [self.seed("environment", index) for index in range(self.config.vector.n_envs or 1)]
             self.env = make_training_env(self.config, seeds, folder.monitor, continues)
             undo.callback(self.env.close)
-            self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self._seed("model"))
+            if isinstance(self.env, VecNormalize) and self.config.fine_tuning.norm == "freeze":
+                self.env.training = False
+            self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self.seed("model"))
+            scale_rates(self.model, self.config.algorithm.lr_scale)
             self.machine = describe_machine(self.model.device)
             self.writer = CheckpointWriter(
                 self.model, self._origin(), self._initial_rate, self.capture, options.save_replay_buffer == "all"
             )
             self.best = BestModel(self.model, self.config.evaluation.best_by)
+            self.freezing = make_freezing(self.model, self.config, plan.steps_planned) if self.is_fine_tune else None
+            self.retention = self._make_retention()
             self.evaluation = self._make_evaluation()
             self.by_training = self._make_best_by_training()
             self.checkpointing = Checkpointing(
@@ -90,7 +106,7 @@ class TrainingRun:
             )
             undo.pop_all()
 
-    def _seed(self, purpose: str, *keys: int) -> int:
+    def seed(self, purpose: str, *keys: int) -> int:
         """Derive a seed; a child's differ from its parent's, so that it does not replay the same episodes."""
         parent = self.plan.source.identity if self.plan.source else ""
         return derive_seed(self.config.training.seed, purpose, parent, *keys)
@@ -100,13 +116,20 @@ class TrainingRun:
         schedule = self.plan.learning_rate.schedule
         return schedule.initial if schedule is not None else 0.0
 
+    def _make_retention(self) -> Retention | None:
+        settings, algorithm = self.config.fine_tuning, self.config.algorithm.algo
+        is_of_batches = settings.retain == "replay" and not find_algorithm(algorithm).on_policy
+        if settings.retain == "none" or is_of_batches:
+            return None
+        return Retention(self.model, algorithm, settings.retain, settings.retain_coef, settings.retain_decay)
+
     def _make_evaluation(self) -> PeriodicEvaluation | None:
         settings = self.config.evaluation
         if settings.eval_freq == 0:
             return None
         frequency = settings.eval_freq or max(1, self.plan.steps_planned // 20)
         n_episodes = settings.eval_episodes
-        make_env = partial(self._evaluation_env, n_episodes)
+        make_env = partial(self.make_evaluation_env, n_episodes)
         evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self.folder.evaluations)
         evaluation.best = self.best if settings.best_by == "eval" else None
         evaluation.stop_value = self.config.training.stop_value
@@ -116,7 +139,8 @@ class TrainingRun:
         settings = self.config.evaluation
         return BestByTraining(self.best, settings.min_episodes_save) if settings.best_by == "train" else None
 
-    def _evaluation_env(self, n_episodes: int) -> VecEnv:
+    def make_evaluation_env(self, n_episodes: int) -> VecEnv:
+        """Build environments like the run's own to evaluate in; they normalize by the run's statistics."""
         env = make_evaluation_env(self.config, min(n_episodes, MAX_EVALUATION_ENVS))
         share_statistics(self.env, env)
         return env
@@ -135,8 +159,14 @@ class TrainingRun:
 
     @property
     def _deciders(self) -> dict[str, Any]:
-        """What acts at boundaries and has a state, by name, in the order in which it acts."""
-        named = {"evaluation": self.evaluation, "by_training": self.by_training, "best": self.best}
+        """What acts during training and has a state, by name."""
+        named = {
+            "freezing": self.freezing,
+            "retention": self.retention,
+            "evaluation": self.evaluation,
+            "by_training": self.by_training,
+            "best": self.best,
+        }
         return {name: one for name, one in named.items() if one is not None} | {"checkpointing": self.checkpointing}
 
     def capture(self) -> dict[str, Any]:
@@ -168,6 +198,7 @@ class TrainingRun:
         self._rescale_exploration(state["steps_planned"] / self.plan.steps_planned)
         has_replay = hasattr(self.model, "replay_buffer")
         loaded = self.writer.load_replay(checkpoint, state.get("replay")) if has_replay else None
+        self._restore_second_replay(resumption)
         self._adapt_to_losses(resumption, loaded, failed)
         for name, decider in self._deciders.items():
             decider.restore(state["deciders"][name])
@@ -175,6 +206,17 @@ class TrainingRun:
         resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
         resumption.reasons += machine_differences(state["machine"], self.machine)
         self.resumption = resumption
+
+    def _restore_second_replay(self, resumption: Resumption) -> None:
+        mix, description = self.config.fine_tuning.replay_mix, resumption.state.get(SECOND_REPLAY_NAME)
+        if mix is None or not isinstance(self.model, OffPolicyAlgorithm):
+            return
+        if description is None:
+            resumption.reasons.append("the source's replay buffer was not saved: batches are no longer mixed with it")
+            return
+        second = empty_buffer_like(self.model, description["buffer_size"])
+        self.writer.load_second(second, resumption.checkpoint, description)
+        MixedBatches(self.model, second, mix)
 
     def _rescale_exploration(self, factor: float) -> None:
         """Let DQN explore for as many steps as before when the horizon is another one."""
@@ -202,33 +244,14 @@ class TrainingRun:
         outputs = [ProgressFile(self.folder.progress), TensorBoardOutputFormat(str(self.folder.tensorboard))]
         self.model.set_logger(Logger(str(self.folder.path), outputs))
 
-    def compare(self, n_episodes: int) -> EvaluationResult:
-        """Evaluate the model as it is on the common episodes of comparisons."""
-        env = self._evaluation_env(n_episodes)
-        try:
-            return evaluate(self.model, env, evaluation_seeds(n_episodes, "comparison"))
-        finally:
-            env.close()
-
-    def compare_best(self, n_episodes: int) -> EvaluationResult | None:
-        """Evaluate the best model on the same episodes; None when it is the last one."""
-        best = self.folder.pointed("best")
-        if best is None or best.timesteps == self.model.num_timesteps:
-            return None
-        source = Source(best.model, "best", self.folder)
-        policy, env = load_to_act(source, [Layer("run", to_flat(self.config))], min(n_episodes, MAX_EVALUATION_ENVS))
-        try:
-            return evaluate(policy, env, evaluation_seeds(n_episodes, "comparison"))
-        finally:
-            env.close()
-
     def learn(self, actions: Sequence[BoundaryAction], outcome: Outcome) -> None:
         """Train to the end or to a stop, then save what is left to save.
 
         :param actions: further things to do at boundaries
         :param outcome: filled in
         """
-        mine: list[BoundaryAction] = [one for one in (self.evaluation, self.by_training) if one is not None]
+        acting = (self.freezing, self.evaluation, self.by_training)
+        mine: list[BoundaryAction] = [one for one in acting if one is not None]
         before_saving = [*mine, *actions]
         goes_on = self._take_up()
 
@@ -241,7 +264,8 @@ class TrainingRun:
         self.model.at_boundary = at_boundary  # type: ignore[attr-defined]
         remaining = self.plan.steps_planned - self.model.num_timesteps
         try:
-            self.model.learn(remaining, reset_num_timesteps=self.resumption is None)
+            with self.retention.attached() if self.retention is not None else nullcontext():
+                self.model.learn(remaining, reset_num_timesteps=self.resumption is None)
             goes_on()
             for action in before_saving:
                 action.at_boundary()
@@ -303,55 +327,3 @@ class TrainingRun:
         """Mean reward of the last 100 training episodes."""
         buffer = self.model.ep_info_buffer
         return float(np.mean([info["r"] for info in buffer])) if buffer else None
-
-
-def train(
-    run: TrainingRun, actions: Sequence[BoundaryAction], outcome: Outcome, announce: Callable[[str], None]
-) -> None:
-    """Carry out a run that is set up; a fine-tune is evaluated before and after.
-
-    :param actions: further things to do at boundaries
-    :param outcome: filled in
-    :param announce: told in words what takes a while
-    :raises StorageError: when a file of the run cannot be written
-    """
-    outcome.comparisons = run.comparisons
-    try:
-        _train(run, actions, outcome, announce)
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
-            raise
-        raise _storage_error(run, error) from error
-
-
-def _train(
-    run: TrainingRun, actions: Sequence[BoundaryAction], outcome: Outcome, announce: Callable[[str], None]
-) -> None:
-    n_episodes = run.config.fine_tuning.compare_episodes
-    compares = run.is_fine_tune and n_episodes > 0
-    try:
-        if compares and "before" not in run.comparisons:
-            announce(f"evaluating the loaded policy, {n_episodes} episodes ...")
-            run.comparisons["before"] = run.compare(n_episodes)
-        run.learn(actions, outcome)
-        if compares and not outcome.can_go_on:
-            announce(f"evaluating the last and the best model, {n_episodes} episodes each ...")
-            run.comparisons["after (last)"] = run.compare(n_episodes)
-            best = run.compare_best(n_episodes)
-            run.comparisons |= {} if best is None else {"after (best)": best}
-    except BaseException as error:
-        outcome.status, outcome.reason = "failed", f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        run.close(outcome)
-
-
-def _storage_error(run: TrainingRun, error: OSError) -> StorageError:
-    what = f"{short(Path(str(error.filename or run.folder.path)))}: {error.strerror}"
-    last = [checkpoint for checkpoint in run.folder.all_checkpoints() if checkpoint.can_be_resumed()][-1:]
-    if not last:
-        return StorageError(f"training stopped at step {run.model.num_timesteps:,}, with no checkpoint yet: {what}")
-    return StorageError(
-        f"training stopped at step {run.model.num_timesteps:,}: {what}; the checkpoint of step "
-        f"{last[0].timesteps:,} is intact: mend that, then go on with --resume {short(run.folder.path)}"
-    )

@@ -1,8 +1,8 @@
 """How environments become what an algorithm trains on. The order of wrappers is written here and nowhere else.
 
-One environment: environment, wrappers that Gymnasium registered for it, `Monitor`, `EpisodeSeeds`. All together:
-vector environment, frame stack, image transposition, normalization. Normalization is outermost because off-policy
-algorithms store what lies beneath it.
+One environment: environment, wrappers that Gymnasium registered for it, those asked for, `Monitor`, `EpisodeSeeds`.
+All together: vector environment, frame stack, image transposition, normalization. Normalization is outermost because
+off-policy algorithms store what lies beneath it.
 """
 
 import json
@@ -17,8 +17,8 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
-from environments.registry import find_spec
 from rl_baselines.config import RunConfig, VectorConfig
+from rl_baselines.env_wrappers import make_env
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.process_vec_env import ProcessVecEnv
 from rl_baselines.resolution import normalizable_keys
@@ -34,6 +34,7 @@ class EnvFactory:
     :param seed: of its sequence of episodes
     :param monitor: file for the records of its episodes; None keeps none
     :param continues: whether they go on after those that the file holds
+    :param wrappers: around it, as ``--env-wrapper`` takes them
     """
 
     env_id: str
@@ -42,11 +43,11 @@ class EnvFactory:
     seed: int = 0
     monitor: str | None = None
     continues: bool = False
+    wrappers: tuple[str, ...] = ()
 
     def __call__(self) -> gym.Env[Any, Any]:
         """Build it."""
-        find_spec(self.env_id, self.gym_packages)
-        env = gym.make(self.env_id, disable_env_checker=True, **self.env_kwargs)
+        env = make_env(self.env_id, self.gym_packages, self.env_kwargs, self.wrappers)
         if not is_wrapped(env, Monitor):
             env = _monitored(env, self.monitor, self.continues)
         return EpisodeSeeds(env, self.seed)
@@ -90,6 +91,7 @@ def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: P
             seed,
             str(monitor_folder / f"{index:03d}"),
             continues,
+            environment.env_wrapper,
         )
         for index, seed in enumerate(seeds)
     ]
@@ -105,7 +107,10 @@ def make_evaluation_env(config: RunConfig, n_envs: int, render_mode: str | None 
     """
     environment = config.environment
     kwargs = {**environment.env_kwargs, **({"render_mode": render_mode} if render_mode else {})}
-    factories = [EnvFactory(environment.env, environment.gym_packages, kwargs, seed) for seed in range(n_envs)]
+    factories = [
+        EnvFactory(environment.env, environment.gym_packages, kwargs, seed, wrappers=environment.env_wrapper)
+        for seed in range(n_envs)
+    ]
     return wrap(DummyVecEnv(list(factories)), config, training=False)
 
 

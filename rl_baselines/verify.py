@@ -76,7 +76,7 @@ def train_again(folder: "RunFolder", begin: "Checkpoint", end: "Checkpoint", scr
     copy.checkpoints.mkdir(parents=True)
     for path in (copy.monitor, copy.tensorboard, copy.plots):
         path.mkdir()
-    for path in (folder.config, folder.record, folder.progress, folder.evaluations):
+    for path in (folder.config, folder.record, folder.plan, folder.progress, folder.evaluations):
         if path.is_file():
             shutil.copy2(path, copy.path)
     shutil.copytree(begin.path, copy.checkpoint_at(begin.timesteps).path)

@@ -99,6 +99,13 @@ class KukaArm(Robot):
             size = N_ARM_JOINTS if options.action_joints else len(AXES)
             self.action_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of each element of a continuous action; empty for discrete ones."""
+        if not self._moves_joints:
+            return super().action_names
+        return tuple(f"turn_{joint}" for joint in self.joint_names[:N_ARM_JOINTS])
+
     @classmethod
     def find_conflict(cls, options: EnvOptions, settings: KukaSettings) -> str | None:
         """Say which setting of the arm the action mode leaves without effect, or give None.

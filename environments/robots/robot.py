@@ -42,6 +42,16 @@ class Robot(ABC):
         self.options = options
         self.settings = settings
 
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """The name of each element of a continuous action; empty for discrete ones.
+
+        An action moves the robot's point of interest along the axes, unless a robot says otherwise.
+        """
+        if not isinstance(self.action_space, spaces.Box):
+            return ()
+        return tuple(f"move_{self.point_name}_{axis}" for axis in self.axes)
+
     @classmethod
     def find_conflict(cls, options: EnvOptions, settings: Any) -> str | None:
         """Say in one line why these options cannot be honoured together, or give None when they can.

@@ -1,0 +1,228 @@
+"""What a fine-tune loads and how it goes about it, settled before anything is built.
+
+What the user left open is decided here, each with its reason, and written into the configuration, so that a resumed run
+need not read the source again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rl_baselines.algorithms import find_algorithm
+from rl_baselines.config import FineTuningConfig, RunConfig, changed, default_of, flag_of, settings_of, to_flat
+from rl_baselines.errors import UsageError
+from rl_baselines.finetuning import inherited_layer
+from rl_baselines.parts import parse_parts
+from rl_baselines.resolution import RunPlan, complete
+from rl_baselines.source_replay import has_replay
+from rl_baselines.sources import Source
+
+WITHOUT_GRADIENTS = ("trpo", "ars", "random_agent")
+"""Algorithms that move their policy otherwise than by an optimiser's steps."""
+WITHOUT_CRITIC = ("dqn", "qrdqn")
+CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr", "compare_episodes", "trust_source")
+
+
+@dataclass(frozen=True)
+class TransferChoices:
+    """What is loaded, and why the rest is not.
+
+    :param parts: of the model, see `PARTS`
+    :param resets: why a part is not loaded, where that was not the user's choice
+    :param replay_reason: why the source's replay buffer is used or not; None where there is none in the algorithm
+    :param parent: the configuration that the source was trained with, as far as it tells; None where its environment
+        is not known or cannot be built here
+    """
+
+    parts: tuple[str, ...]
+    resets: Mapping[str, str] = field(default_factory=dict)
+    replay_reason: str | None = None
+    parent: RunConfig | None = None
+
+    def same_environment(self, config: RunConfig) -> bool:
+        """Tell whether a run's environment is the one that the source was trained in."""
+        return self.parent is not None and self.parent.environment == config.environment
+
+
+@dataclass(frozen=True)
+class FineTunePlan(RunPlan):
+    """The plan of a fine-tune.
+
+    :param choices: what is loaded from its source
+    """
+
+    choices: TransferChoices = field(default_factory=lambda: TransferChoices(()))
+
+
+def check_scratch(config: RunConfig) -> None:
+    """Refuse settings of a fine-tune in a run that begins from scratch.
+
+    :raises UsageError: naming the first
+    """
+    for item, _ in settings_of((FineTuningConfig,)):
+        value = getattr(config.fine_tuning, item.name)
+        if item.name not in CHECKED_ELSEWHERE and value != default_of(item):
+            raise UsageError(
+                f"{flag_of(item.name)} is of a fine-tune: name what it starts from with --load-rl-model-path"
+            )
+
+
+def settle(plan: RunPlan, source: Source) -> FineTunePlan:
+    """Decide what was left open, and write it into the plan.
+
+    :raises UsageError: for what was asked for and cannot be done
+    """
+    config, inherited = plan.config, dict[str, Any]()
+    parent = _parent_config(source)
+    if parent is not None:
+        inherited = to_flat(parent)
+    algorithm = config.algorithm.algo
+    _check_algorithm(config, algorithm)
+    parts, resets = _parts(config, source, inherited)
+    replay, reason = _use_of_replay(config, source, inherited, parts)
+    if not replay:
+        parts = tuple(part for part in parts if part != "replay-buffer")
+    choices = TransferChoices(parts, resets, None if find_algorithm(algorithm).on_policy else reason, parent)
+    mix = config.fine_tuning.replay_mix
+    if config.fine_tuning.retain == "replay" and not find_algorithm(algorithm).on_policy:
+        mix = mix or 0.5
+    settled = changed(
+        config,
+        norm=_norm(config, source, parts, replay),
+        critic_warmup=_critic_warmup(config, algorithm, inherited, parts),
+        replay_mix=mix,
+    )
+    return FineTunePlan(**{**vars(plan), "config": settled}, choices=choices)
+
+
+def _parent_config(source: Source) -> RunConfig | None:
+    try:
+        return complete([inherited_layer(source, {})[0]])[0]
+    except UsageError:
+        return None
+
+
+def _check_algorithm(config: RunConfig, algorithm: str) -> None:
+    settings = config.fine_tuning
+    if algorithm in WITHOUT_GRADIENTS:
+        for flag, is_given in (("--freeze", settings.freeze), ("--lr-scale", config.algorithm.lr_scale)):
+            if is_given:
+                raise UsageError(
+                    f"{flag} does not go with {algorithm}, which moves its policy otherwise than by an optimiser"
+                )
+    if settings.critic_warmup not in ("auto", "off"):
+        if not settings.critic_warmup.isdigit():
+            raise UsageError(f"--critic-warmup expects auto, off or a number of steps, got {settings.critic_warmup}")
+        if algorithm in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC):
+            raise UsageError(f"--critic-warmup needs a critic apart from a trained policy, {algorithm} has none such")
+    if find_algorithm(algorithm).on_policy:
+        asks_for_buffer = bool(settings.load_parts) and "replay-buffer" in parse_parts(settings.load_parts)
+        if asks_for_buffer or settings.replay_mix is not None:
+            flag = "--load-parts replay-buffer" if asks_for_buffer else "--replay-mix"
+            raise UsageError(f"{flag} needs an off-policy algorithm, {algorithm} has no replay buffer")
+
+
+def _parts(config: RunConfig, source: Source, inherited: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, str]]:
+    settings, resets = config.fine_tuning, dict[str, str]()
+    parts = parse_parts(settings.load_parts)
+    if settings.load_parts:
+        _check_there(source, parts)
+        parts = _with_optimizer_only_of_networks(parts)
+    else:
+        changes = value_changes(config, inherited)
+        if changes and config.algorithm.algo not in WITHOUT_CRITIC:
+            resets["critic"] = f"it would foretell other returns: {'; '.join(changes)}"
+    if settings.reset_optimizer:
+        if settings.load_parts and "optimizer" in parts:
+            raise UsageError("--reset-optimizer and --load-parts optimizer contradict each other; give one of them")
+        resets["optimizer"] = "--reset-optimizer"
+    return tuple(part for part in parts if part not in resets), resets
+
+
+def _with_optimizer_only_of_networks(parts: tuple[str, ...]) -> tuple[str, ...]:
+    if not {"policy", "critic", "features", "entropy"} & set(parts):
+        raise UsageError(f"--load-parts {','.join(parts)} loads no parameters: name policy, critic or features too")
+    return parts
+
+
+def _check_there(source: Source, parts: tuple[str, ...]) -> None:
+    """Refuse a part that was asked for by name and is not in the source."""
+    content = source.content
+    has = {
+        "optimizer": any(name.endswith("optimizer") for name in content.parameters),
+        "normalizer": source.statistics is not None,
+        "replay-buffer": has_replay(source),
+        "entropy": bool({"log_ent_coef", "ent_coef_tensor"} & content.variables.keys()),
+    }
+    for part in parts:
+        if not has.get(part, True):
+            raise UsageError(f"--load-parts {part}: {source} has none; leave it out")
+
+
+def value_changes(config: RunConfig, inherited: Mapping[str, Any]) -> list[str]:
+    """Say in words what makes the returns of this run other ones than those of its parent."""
+    changes = []
+    before, now = inherited.get("hyperparam", {}).get("gamma"), config.algorithm.hyperparam.get("gamma")
+    if before is not None and now is not None and float(before) != float(now):
+        changes.append(f"gamma was {before:g}, here {now:g}")
+    if bool(inherited.get("norm_reward", False)) != config.vector.norm_reward:
+        changes.append(f"rewards are {'normalized' if config.vector.norm_reward else 'not normalized'} here")
+    own, theirs = config.environment.env_kwargs, inherited.get("env_kwargs", {})
+    if inherited.get("env") == config.environment.env and bool(own.get("shape_reward")) != bool(
+        theirs.get("shape_reward")
+    ):
+        changes.append(f"the reward is {'shaped' if own.get('shape_reward') else 'sparse'} here")
+    return changes
+
+
+def _is_another_env(config: RunConfig, inherited: Mapping[str, Any]) -> bool:
+    return inherited.get("env") not in (None, config.environment.env)
+
+
+def _use_of_replay(
+    config: RunConfig, source: Source, inherited: Mapping[str, Any], parts: tuple[str, ...]
+) -> tuple[bool, str]:
+    """Tell whether the source's replay buffer is used, and why (not)."""
+    settings = config.fine_tuning
+    wanted = bool(settings.load_parts) or settings.replay_mix is not None or settings.retain == "replay"
+    if find_algorithm(config.algorithm.algo).on_policy:
+        return False, "on-policy"
+    if not has_replay(source):
+        if settings.replay_mix is not None or settings.retain == "replay":
+            flag = "--replay-mix" if settings.replay_mix is not None else "--retain replay"
+            raise UsageError(f"{flag} needs a replay buffer, and {source} has none")
+        return False, "the source has none: the loaded policy fills it"
+    if "replay-buffer" not in parts and settings.replay_mix is None and settings.retain != "replay":
+        return False, "not among --load-parts: the loaded policy fills it"
+    changes = [change for change in value_changes(config, inherited) if "gamma" not in change]
+    if _is_another_env(config, inherited):
+        changes.append(f"the source's is of {inherited['env']}")
+    if changes and not wanted:
+        return False, f"its rewards may be other ones ({'; '.join(changes)}): the loaded policy fills a new one"
+    return True, "from the source"
+
+
+def _norm(config: RunConfig, source: Source, parts: tuple[str, ...], uses_replay: bool) -> str | None:
+    asked = config.fine_tuning.norm
+    if not (config.vector.norm_obs or config.vector.norm_reward):
+        if asked is not None:
+            raise UsageError(f"--norm {asked}: this run normalizes nothing (--norm-obs, --norm-reward)")
+        return None
+    if source.statistics is None:
+        if asked in ("keep", "freeze", "adapt"):
+            raise UsageError(f"--norm {asked}: {source} has no normalization statistics; leave it out, or take fresh")
+        return "fresh"
+    if "normalizer" not in parts:
+        if asked in ("keep", "freeze", "adapt"):
+            raise UsageError(f"--norm {asked} needs the part normalizer among --load-parts")
+        return "fresh"
+    return asked or ("freeze" if uses_replay else "adapt")
+
+
+def _critic_warmup(config: RunConfig, algorithm: str, inherited: Mapping[str, Any], parts: tuple[str, ...]) -> str:
+    """Give ``off``, a number of timesteps, or ``auto`` where an automatic warm-up takes place."""
+    asked = config.fine_tuning.critic_warmup
+    if asked != "auto":
+        return asked
+    able = algorithm not in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC) and "policy" in parts
+    return "auto" if able and ("critic" not in parts or _is_another_env(config, inherited)) else "off"
