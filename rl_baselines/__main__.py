@@ -10,6 +10,9 @@ VERBS = {
     "train": "train a policy, or fine-tune one",
     "verify": "train from one checkpoint to the next once more and compare to the last bit",
     "enjoy": "watch a trained policy, film it, measure it",
+    "inspect": "show all that is known of a saved model, and what can be done with it",
+    "lineage": "show the runs that a run descends from, and those that descend from it",
+    "diff": "show what differs between the settings of two runs",
     "demonstration": "train a Kuka arm, fine-tune it and check that both worked",
 }
 

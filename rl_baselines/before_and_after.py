@@ -8,7 +8,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_baselines.alignment import element_names
 from rl_baselines.comparison import Comparison, Scores, compare
-from rl_baselines.config import EnvironmentConfig, RunConfig, to_flat
+from rl_baselines.config import RunConfig, to_flat
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
 from rl_baselines.model_building import load_to_act
@@ -53,10 +53,10 @@ def measure_before(run: "TrainingRun", source: Source | None, announce: Announce
     n_episodes = run.config.fine_tuning.compare_episodes
     if not n_episodes or BEFORE in run.comparisons:
         return
-    where = f"in {'both environments' if run.has_another_home else 'the environment'}"
+    where = "in both environments" if run.home is not None else "in the environment"
     announce(f"evaluating the loaded policy {where}, {n_episodes} episodes ...")
     run.comparisons[BEFORE] = score(run, n_episodes)
-    if run.has_another_home and source is not None and run.parent_config is not None:
+    if run.home is not None and source is not None and run.parent_config is not None:
         with random_states_kept(run.model, 0):  # building a model seeds the global generators
             run.comparisons[PARENT_AT_HOME] = _score_saved(source, _layers(run.parent_config), n_episodes)
 
@@ -72,17 +72,16 @@ def measure_after(run: "TrainingRun", announce: Announce) -> None:
     if best is not None and best.timesteps != run.model.num_timesteps:
         source = Source(best.model, "best", run.folder)
         run.comparisons[AFTER_BEST] = _score_saved(source, _layers(run.config), n_episodes)
-    final = best or last
-    if run.has_another_home and run.parent_config is not None and final is not None:
+    final, home = best or last, run.home
+    if home is not None and final is not None:
         announce(f"evaluating in the parent's environment, {n_episodes} episodes ...")
-        at_home = Layer("parent's environment", _environment_settings(run.parent_config))
         source = Source(final.model, "best" if best else "last", run.folder)
         try:
-            run.comparisons[CHILD_AT_HOME] = _score_saved(source, [*_layers(run.config), at_home], n_episodes)
+            run.comparisons[CHILD_AT_HOME] = _score_saved(source, _layers(home), n_episodes)
         except UsageError as error:
             run.not_at_home = str(error)
             return
-        run.comparisons[RANDOM_AT_HOME] = _score_random(run.parent_config, n_episodes)
+        run.comparisons[RANDOM_AT_HOME] = _score_random(home, n_episodes)
 
 
 def _score_random(config: RunConfig, n_episodes: int) -> EvaluationResult:
@@ -97,11 +96,6 @@ def _score_random(config: RunConfig, n_episodes: int) -> EvaluationResult:
 
 def _layers(config: RunConfig) -> list[Layer]:
     return [Layer("run", to_flat(config))]
-
-
-def _environment_settings(config: RunConfig) -> Mapping[str, object]:
-    flat = to_flat(config)
-    return {name: flat[name] for name in EnvironmentConfig.__dataclass_fields__}
 
 
 def judge(comparisons: Mapping[str, EvaluationResult], has_another_home: bool, reason: str) -> Comparison | None:

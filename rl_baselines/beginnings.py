@@ -89,12 +89,11 @@ def _storage_errors_named(folder: RunFolder) -> Iterator[None]:
 def _load(run: TrainingRun, source: Source, choices: TransferChoices) -> TransferPlan:
     """Load a source into a run, and give what became of everything."""
     run.parent_config = choices.parent
-    run.has_another_home = choices.parent is not None and not choices.same_environment(run.config)
     rows = load_source(run, source, choices)
     if run.retention is not None:
         memory = retention_memory(run, source, choices) if RETENTION_KINDS[run.retention.kind].needs_memory else None
         run.retention.begin(memory, run.seed("retention"))
-    rows += training_rows(run.config, run.freezing)
+    rows += training_rows(run.config, run.freezing, run.retention)
     rows += [("settings", "left out", note) for note in run.plan.notes]
     return TransferPlan(rows)
 
@@ -107,7 +106,6 @@ def _recall_parent(run: TrainingRun) -> None:
         return  # not a fine-tune, or one of an earlier version
     if settings is not None:
         run.parent_config = from_flat(check_settings(settings, str(run.folder.plan)))
-        run.has_another_home = run.parent_config.environment != run.config.environment
 
 
 def _mark_parent(source: Source | None, run_id: str) -> list[Row]:

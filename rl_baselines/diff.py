@@ -35,22 +35,22 @@ def shown(value: Any) -> str:
 
 
 def _print(a: "Side", b: "Side", found: "Differences") -> None:
+    from rich.markup import escape
+
     from rl_baselines.screen import make_console, show_table
 
     console = make_console()
     header = ("", "a", "b")
     show_table(console, "Compared", [("a", a.name), ("b", b.name)])
-    for title, pairs in (
-        ("Settings that differ", found.settings),
-        ("Versions, machine, plan that differ", found.facts),
+    for title, pairs, n_equal in (
+        ("Settings", found.settings, found.n_equal_settings),
+        ("Versions, machine, plan", found.facts, found.n_equal_facts),
     ):
         if pairs:
-            show_table(
-                console, title, [(name, shown(one), shown(other)) for name, (one, other) in pairs.items()], header
-            )
+            rows = [(name, escape(shown(one)), escape(shown(other))) for name, (one, other) in pairs.items()]
+            show_table(console, f"{title}: {len(pairs)} differ, {n_equal} are equal", rows, header)
         else:
-            console.print(f"{title}: none")
-    console.print(f"{found.n_equal_settings} settings and {found.n_equal_facts} of the others are equal")
+            console.print(f"{title}: none differ, {n_equal} are equal", highlight=False)
     for side, names in (("a", found.only_a), ("b", found.only_b)):
         if names:
             console.print(f"told only by {side}: {', '.join(names)}", soft_wrap=True, markup=False, highlight=False)
@@ -61,14 +61,13 @@ def command(argv: list[str]) -> int:
 
     :return: the exit code
     """
-    given = parse((DiffOptions,), argv, "python -m rl_baselines.diff", DESCRIPTION)
-    options = DiffOptions(**given)
+    options = DiffOptions(**parse((DiffOptions,), argv, "python -m rl_baselines.diff", DESCRIPTION))
 
     from rl_baselines.differences import compare, read_side
     from rl_baselines.errors import UsageError
 
-    if "run_b" not in given:
-        raise UsageError("diff needs two runs or models: python -m rl_baselines.diff RUN_A RUN_B")
+    if options.run_a == options.run_b:
+        raise UsageError(f"both are {options.run_a}, give two runs or models: python -m rl_baselines.diff RUN_A RUN_B")
     a, b = (read_side(text, Path(options.log_dir), options.algo) for text in (options.run_a, options.run_b))
     found = compare(a, b)
     if options.json:

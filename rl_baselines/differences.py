@@ -9,11 +9,11 @@ from rl_baselines.config import from_flat, to_flat
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
 from rl_baselines.finetuning import inherited_layer
-from rl_baselines.model_zip import plain_fields
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.sources import Source, resolve, resolve_run
 
 Pairs = dict[str, tuple[Any, Any]]
+UNCHANGED = ("learning_rate", "exploration_initial_eps")  # of a model from elsewhere; a fine-tune has others
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _of_run(run: RunFolder) -> Side:
     record = run.read_record()
     if not isinstance(record, dict):
         raise UsageError(f"{run.path} is no intact run folder: its {run.record.name} holds no record")
-    facts = {}
+    facts: dict[str, Any] = {}
     for name in ("machine", "versions"):  # the packages stand in both
         known = record.get(name)
         facts |= known if isinstance(known, dict) else {}
@@ -107,15 +107,16 @@ def _complete(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _of_stranger(source: Source, algo: str | None) -> dict[str, Any]:
     """Give the settings that a model from elsewhere tells as plain values."""
-    given = {"env": None if source.settings is None else source.settings.get("env"), "algo": algo}
-    layer, _ = inherited_layer(source, {**given, "env": given["env"] or "unknown"})
+    try:
+        layer, _ = inherited_layer(source, {"algo": algo})
+    except UsageError:  # it does not tell its environment, or another error that comes again
+        layer, _ = inherited_layer(source, {"algo": algo, "env": "any"})
     values = dict(layer.values)
-    values.pop("norm_obs", None)  # assumed, not read
-    fields = plain_fields(source.content.fields)
-    values["hyperparam"] = {
-        **values.get("hyperparam", {}),
-        **{name: fields[name] for name in ("exploration_initial_eps", "learning_rate") if name in fields},
-    }
+    for name in ("norm_obs", "norm_reward"):  # without statistics that is assumed, not read
+        if source.statistics is None and not values.get(name):
+            values.pop(name, None)
+    fields = {name: source.fields[name] for name in UNCHANGED if isinstance(source.fields.get(name), int | float)}
+    values["hyperparam"] = {**values.get("hyperparam", {}), **fields}
     found = _flat(values)
     if not found:
         raise UsageError(f"{source} holds none of its settings as plain values: there is nothing to compare")
@@ -144,7 +145,8 @@ def _compare(
     a: Mapping[str, Any], b: Mapping[str, Any], is_a_complete: bool, is_b_complete: bool
 ) -> tuple[Pairs, int, tuple[str, ...], tuple[str, ...]]:
     """Give what differs, the number of equal entries, and what only one side tells."""
-    names = [*a, *(name for name in b if name not in a)]
+    groups = list(dict.fromkeys(name.partition(".")[0] for name in (*a, *b)))
+    names = sorted(dict.fromkeys((*a, *b)), key=lambda name: groups.index(name.partition(".")[0]))
     only_a = tuple(name for name in names if name not in b and not is_b_complete)
     only_b = tuple(name for name in names if name not in a and not is_a_complete)
     told = [name for name in names if name not in (*only_a, *only_b)]

@@ -6,6 +6,7 @@ can be resumed exactly, because an episode is brought back by repeating its acti
 
 import importlib
 import inspect
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ def wrapper_text(name: str, arguments: Mapping[str, Any]) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(_written, value)) + "]"
+    if isinstance(value, str):
+        return value if value.isidentifier() else json.dumps(value)
     return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
 
 

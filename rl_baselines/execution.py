@@ -81,7 +81,7 @@ def complete_plan(run: TrainingRun, plan: TransferPlan) -> None:
     """Add to a plan what the loaded policy is worth, and store it."""
     names = ((BEFORE, "new environment"), (PARENT_AT_HOME, "parent's environment"))
     plan.zero_shot = {words: run.comparisons[name] for name, words in names if name in run.comparisons}
-    if run.has_another_home and run.plan.source is not None and plan.zero_shot:
+    if run.home is not None and run.plan.source is not None and plan.zero_shot:
         plan.shifts = measure_shifts(run, run.plan.source)
     uses_replay = any(row[:2] == ("replay buffer", "loaded") for row in plan.rows)
     plan.advice = advise(run.config, run.model, is_worse_than_at_home(run.comparisons), uses_replay)
@@ -116,7 +116,7 @@ def store_memory(run: TrainingRun) -> None:
 
 def store_comparison(run: TrainingRun) -> Comparison | None:
     """Judge the fine-tune by its evaluations, and store the judgement."""
-    found = judge(run.comparisons, run.has_another_home, run.not_at_home)
+    found = judge(run.comparisons, run.home is not None, run.not_at_home)
     if found is not None:
         write_json(run.folder.comparison, found.to_dict())
     return found

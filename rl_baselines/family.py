@@ -4,6 +4,7 @@ Runs are found by their ids, so a folder may have been moved. What a record says
 torn, lack entries or form a circle give a tree all the same.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,6 @@ from rl_baselines.checkpoint import CHILDREN_NAME, hash_of
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
 from rl_baselines.run_folder import RunFolder, find_runs, is_run_folder
-
-COMPARISONS = ("before", "after (last)", "after (best)")
 
 
 @dataclass
@@ -55,6 +54,18 @@ class Member:
         return None if known is None else str(known)
 
 
+def verdicts(member: Member) -> dict[str, str]:
+    """Give the judgements on a fine-tune in the new and in the old environment, where they were stored."""
+    if member.folder is None:
+        return {}
+    try:
+        stored = mapping(json.loads(member.folder.comparison.read_text()))
+    except (OSError, ValueError):
+        return {}
+    found = {name: mapping(stored.get(name)).get("verdict") for name in ("new", "old")}
+    return {name: str(verdict) for name, verdict in found.items() if verdict is not None}
+
+
 def mapping(value: Any) -> Mapping[str, Any]:
     """Take a dictionary as it is, and anything else for an empty one."""
     return value if isinstance(value, dict) else {}
@@ -77,8 +88,8 @@ class Family:
 
     def tree(self) -> Member:
         """Give the oldest ancestor, with the run's line down to it and all descendants of the run below."""
-        self._add_children(self.this, {self.this.name})
         top, seen = self.this, {self.this.name}
+        self._add_children(self.this, seen)
         while top.parent is not None:
             above = self._parent_of(top.parent)
             if above.name in seen:  # records that name each other

@@ -25,7 +25,7 @@ def draw_fine_tune(
     """Draw a fine-tune: left the curves on one axis of timesteps, right the scores with their 95 % intervals.
 
     :param runs: parent and child, or only the child where nothing is recorded of the parent; ``run_id`` is what the
-        legend calls them
+        legend calls them, ``until`` of the parent the step that the child started from
     :param path: PNG file; its folder is made
     :param episode_window: episodes in the moving average
     """

@@ -1,18 +1,23 @@
 """What a fine-tune takes from its parent: settings, weights, optimiser, statistics."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_baselines.algorithms import find_algorithm
+from rl_baselines.config import FineTuningConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.foreign_settings import foreign_layer
 from rl_baselines.model_zip import load_tensors
 from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
 
-NOT_INHERITED = ("seed", "stop_value", "load_rl_model_path", "new_lr", "compare_episodes", "device")
+NOT_INHERITED = (
+    *("seed", "stop_value", "device", "lr_warmup", "lr_scale"),
+    *(item.name for item in fields(FineTuningConfig)),
+)
 
 
 def inherited_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, list[str]]:

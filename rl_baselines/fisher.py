@@ -14,9 +14,9 @@ from rl_baselines.policy_outputs import (
     OutputKind,
     acting_part,
     action_parameters,
-    modes_kept,
     policy_input,
     select,
+    set_to_act,
 )
 from rl_baselines.state_memory import StateMemory
 
@@ -45,8 +45,7 @@ def fisher_information(model: BaseAlgorithm, memory: StateMemory, seed: int) -> 
     parameters, policy = actor_parameters(model.policy), model.policy
     sums = {name: torch.zeros_like(one) for name, one in parameters.items()}
     generator = torch.Generator().manual_seed(seed)
-    with modes_kept(policy):
-        policy.set_training_mode(False)
+    with set_to_act(policy):
         for row in np.linspace(0, len(memory) - 1, min(len(memory), FISHER_STATES)).astype(np.int64):
             state = policy_input(policy, select(memory.observations, [row]), model.get_vec_normalize_env())
             likelihood = _log_likelihood(memory.kind, action_parameters(policy, state), generator)

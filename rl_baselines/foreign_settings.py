@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
+
 from environments.registry import find_spec
 from rl_baselines.algorithms import Algorithm, find_algorithm
 from rl_baselines.errors import UsageError
@@ -40,11 +42,19 @@ def foreign_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, list
         options = _modern(options, source)
     values = {"algo": algorithm.name, **environment, **by_zip.values, **told.values, **_normalization(source)}
     values |= {"hyperparam": hyperparam, "policy_kwargs": options}
-    unread = [name for name in hyperparameter_hints(algorithm) if name not in (*hyperparam, *NOT_FIELDS)]
-    if unread:
-        notes.append("hyperparameters that the zip does not hold as plain values: " + ", ".join(unread))
+    notes += _missing(source, algorithm, hyperparam)
     beside = [note for note in by_zip.notes if note not in told.notes and not _is_told(note, told)]
     return Layer("source zip" if source.zoo is None else "source folder", values), [*notes, *beside, *told.notes]
+
+
+def _missing(source: Source, algorithm: Algorithm, hyperparam: Mapping[str, Any]) -> list[str]:
+    """Name the hyperparameters that keep their defaults: those that cannot be read and those that are not there."""
+    missing = [name for name in hyperparameter_hints(algorithm) if name not in (*hyperparam, *NOT_FIELDS)]
+    stored = source.content.fields
+    unread = [name for name in missing if name in stored or f"_{name}" in stored]
+    absent = [name for name in missing if name not in unread]
+    notes = ["hyperparameters that the zip does not hold as plain values: " + ", ".join(unread)] if unread else []
+    return notes + (["hyperparameters that the zip does not have: " + ", ".join(absent)] if absent else [])
 
 
 def _is_told(note: str, told: Told) -> bool:
@@ -66,13 +76,28 @@ def _environment(source: Source, given: Mapping[str, Any]) -> tuple[dict[str, An
         return ({"env_kwargs": dict(kwargs)} if kwargs else {}), notes
     if not isinstance(trained_in, str):
         raise UsageError(f"{source} does not tell its environment: give --env")
+    packages = given.get("gym_packages") or ()
     try:
-        find_spec(trained_in, given.get("gym_packages") or ())
+        find_spec(trained_in, packages)
     except ValueError as error:
-        packages = " ".join(map(str, arguments.get("gym_packages") or ()))
-        hint = f", and --gym-packages {packages} as there" if packages else ", and --gym-packages where it needs them"
-        raise UsageError(f"{source} was trained in {trained_in} ({ARGUMENTS}): {error}; give --env{hint}") from None
+        raise UsageError(_unknown_environment(source, trained_in, str(error))) from None
     return {"env": trained_in, **({"env_kwargs": dict(kwargs)} if kwargs else {})}, notes
+
+
+def _unknown_environment(source: Source, trained_in: str, error: str) -> str:
+    """Say what to give instead of an environment that is not known: another version of it, or the package it is in."""
+    assert source.zoo is not None
+    near = [name for name in gym.registry if name.rpartition("-v")[0] == trained_in.rpartition("-v")[0]]
+    packages = " ".join(map(str, source.zoo.arguments.get("gym_packages") or ["PACKAGE"]))
+    message = f"{source} was trained in {trained_in} ({ARGUMENTS})"
+    if "is not installed" in error:
+        return f"{message}: {error}"
+    if near:
+        return f"{message}, which Gymnasium does not know; did you mean --env {near[-1]}?"
+    return (
+        f"{message}, which Gymnasium does not know: give --env, and --gym-packages {packages} where a package "
+        "registers it"
+    )
 
 
 def _normalization(source: Source) -> dict[str, Any]:

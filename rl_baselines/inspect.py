@@ -107,6 +107,8 @@ def command(argv: list[str]) -> int:
     """
     options = InspectOptions(**parse((InspectOptions,), argv, "python -m rl_baselines.inspect", DESCRIPTION))
 
+    from rich.markup import escape
+
     from rl_baselines.model_facts import gather
     from rl_baselines.model_uses import judge_uses
     from rl_baselines.screen import make_console, show_table
@@ -119,7 +121,7 @@ def command(argv: list[str]) -> int:
         print(json.dumps({**facts, "uses": {name: asdict(use) for name, use in uses.items()}}))
         return 0
     console = make_console()
-    show_table(console, "Model", fact_rows(facts))
+    show_table(console, "Model", [(name, escape(value)) for name, value in fact_rows(facts)])
     show_table(console, "Networks", network_rows(facts), ("part", "tensors", "parameters"))
     for name, use in uses.items():
         console.print(f"can be {name}: {use}", soft_wrap=True, markup=False, highlight=False)

@@ -35,7 +35,7 @@ def describe(member: "Member", this: "Member", above: "Member | None" = None) ->
     :param this: the run that was asked for
     :param above: its parent in the tree
     """
-    from rl_baselines.family import COMPARISONS, changes, mapping, state_of_start
+    from rl_baselines.family import changes, mapping, state_of_start, verdicts
 
     record, told = member.record, member.parent
     env, env_kwargs = member.environment
@@ -54,10 +54,11 @@ def describe(member: "Member", this: "Member", above: "Member | None" = None) ->
         "env": env,
         "env_kwargs": dict(env_kwargs),
         "algo": member.algorithm,
-        "changed": {} if above is None else changes(member, above),
+        "changed": changes(member, above) if above is not None and above.state == "known" else None,
         "start": start,
         **{name: record.get(name) for name in ("status", "reason", "timesteps", "steps_planned", "best")},
-        "comparisons": {name: dict(mapping(scores[name])) for name in COMPARISONS if name in scores},
+        "comparisons": {name: dict(mapping(score)) for name, score in scores.items()},
+        "verdicts": verdicts(member),
         "children": [describe(child, this, member) for child in member.children],
     }
 
@@ -72,22 +73,24 @@ def lines(run: Mapping[str, Any]) -> Iterator[str]:
     yield run["id"] + note.get(run["state"], "") + ("  <-- this run" if run["is_asked_for"] else "")
     if run["start"] is not None:
         yield _start(run["start"])
-    changed = [f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in run["changed"].items()]
-    if changed:
+    if run["changed"]:
+        changed = [f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in run["changed"].items()]
         yield "changed: " + ", ".join(changed)
-    elif run["env"] is not None and run["start"] is None:
+    elif run["changed"] is None and run["env"] is not None:
         options = " ".join(f"{name}:{value}" for name, value in run["env_kwargs"].items())
         yield f"{run['algo'] or 'unknown algorithm'} in {run['env']} {options}".rstrip()
     if run["status"] is not None:
         yield _progress(run)
     if run["comparisons"]:
         yield "evaluated: " + ", ".join(f"{name} {_score(score)}" for name, score in run["comparisons"].items())
+    if run["verdicts"]:
+        yield "judged: " + ", ".join(f"{name} environment {verdict}" for name, verdict in run["verdicts"].items())
 
 
 def _start(start: Mapping[str, Any]) -> str:
     steps = f"from step {_count(start['timesteps'])}"
     selection = f" ({start['selection']})" if start["selection"] else ""
-    fate = {"gone": ", whose checkpoint is gone", "changed": ", whose checkpoint was changed since"}
+    fate = {"gone": "; that model is gone", "changed": "; that model was changed since"}
     digest = f", sha256 {str(start['sha256'])[:12]}" if start["sha256"] and start["run"] is None else ""
     return steps + selection + digest + fate.get(start["model"], "")
 

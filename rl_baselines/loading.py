@@ -84,7 +84,7 @@ def _space_row(mapped: ElementMap) -> Row:
     renamed = mapped.renamed
     if renamed:
         words.append("taken as the same: " + ", ".join(f"{old} as {new}" for old, new in renamed))
-    return f"{mapped.kind}s", "padded" if mapped.added else "aligned", "; ".join(words)
+    return f"{mapped.kind} space", "padded" if mapped.added else "aligned", "; ".join(words)
 
 
 def _entropy_rows(run: "TrainingRun", source: Source, parts: tuple[str, ...]) -> list[Row]:

@@ -13,12 +13,10 @@ import torch
 
 from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.errors import UsageError
-from rl_baselines.model_zip import plain_fields
 from rl_baselines.normalization import JSON_NAME
 from rl_baselines.sources import Source
 from rl_baselines.state_files import read_state
 
-STATE_MEMORY_NAME = "state_memory.npz"
 UNKNOWN_SPACE = "unknown: taken from the env"
 MAX_SPACE_TEXT = 160
 SYSTEM_INFO = {  # lines of the member that Stable-Baselines3 writes, and what we call them
@@ -46,7 +44,7 @@ def gather(source: Source) -> dict[str, Any]:
         "kind": _kind(source),
         "run": source.run_id,
         "algorithm": source.algorithm,
-        "environment": None if source.settings is None else source.settings["env"],
+        "environment": environment_of(source),
         "timesteps": source.timesteps,
         "policy": policy_name(content.fields, source.settings),
         "observation_space": observation_space,
@@ -58,8 +56,8 @@ def gather(source: Source) -> dict[str, Any]:
         "variables": {name: _value(tensor) for name, tensor in content.variables.items()},
         "statistics": describe_statistics(source),
         "replay_buffer": _replay_buffer(source),
-        "state_memory": source.run is not None and (source.run.path / STATE_MEMORY_NAME).is_file(),
-        "passed_over": sorted(content.fields.keys() - plain_fields(content.fields).keys()),
+        "state_memory": source.run is not None and source.run.state_memory.is_file(),
+        "passed_over": sorted(content.fields.keys() - source.fields.keys()),
         "parent": record.get("parent"),
         "is_parent_known": "parent" in record,
         "versions": _versions(source, record),
@@ -84,7 +82,13 @@ def _kind(source: Source) -> str:
         return "checkpoint of a run"
     if source.content.origin:
         return "zip of a run, outside of its folder"
-    return "zip of Stable-Baselines3"
+    return "zip of Stable-Baselines3" if source.zoo is None else "zip in a folder of rl-zoo"
+
+
+def environment_of(source: Source) -> str | None:
+    """Name the environment it was trained in, where that is told."""
+    told = source.settings if source.zoo is None else source.zoo.arguments
+    return None if told is None or told.get("env") is None else str(told["env"])
 
 
 def policy_name(fields: Mapping[str, Any], settings: Mapping[str, Any] | None) -> str:
@@ -112,7 +116,8 @@ def space_text(field: Any) -> str:
     if not isinstance(field, dict):
         return UNKNOWN_SPACE
     kind = re.sub(r"<class '(?:.*\.)?(\w+)'>", r"\1", str(field.get(":type:", "")))
-    parts = [f"{name.strip('_')} {' '.join(str(field[name]).split())}" for name in SPACE_PARTS if name in field]
+    told = [name for name in SPACE_PARTS if field.get(name) not in (None, "None", "[]", [])]
+    parts = [f"{name.strip('_')} {' '.join(str(field[name]).split())}" for name in told]
     text = ", ".join([kind, *parts])
     if not kind or not parts:
         return UNKNOWN_SPACE
@@ -181,8 +186,9 @@ def _optimizer_kind(groups: list[dict[str, Any]]) -> str:
 def _learning_rate(source: Source, record: Mapping[str, Any]) -> dict[str, Any]:
     rate = record.get("learning_rate")
     known = rate if isinstance(rate, dict) else {}
-    stored = plain_fields(source.content.fields).get("learning_rate")
-    initial = stored if isinstance(stored, int | float) else None
+    stored = source.fields.get("learning_rate")
+    of_stranger = source.root_learning_rate if source.settings is None else None
+    initial = stored if isinstance(stored, int | float) else of_stranger
     decay = None if source.settings is None else source.settings.get("lr_decay")
     return {
         "initial": known.get("initial", initial),
@@ -214,11 +220,10 @@ def describe_statistics(source: Source) -> dict[str, Any]:
 
 def _replay_buffer(source: Source) -> dict[str, Any]:
     """Tell whether a replay buffer is there and what it holds."""
-    checkpoint = Checkpoint(source.model.parent)
+    pickled, checkpoint = source.replay_pickle, Checkpoint(source.model.parent)
     if source.run is None or not checkpoint.can_be_resumed():
-        pickles = sorted(path.name for path in source.model.parent.glob("*replay_buffer*.pkl"))
-        detail = f"pickled: {', '.join(pickles)}" if pickles else ""
-        return {"present": bool(pickles), "n_transitions": None, "detail": detail}
+        detail = "" if pickled is None else f"pickled in {pickled.name}"
+        return {"present": pickled is not None, "n_transitions": None, "detail": detail}
     try:
         state = read_state(checkpoint.state)
     except UsageError as error:

@@ -11,6 +11,7 @@ from rl_baselines.algorithms import find_algorithm
 from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.errors import UsageError
 from rl_baselines.finetuning import inherited_layer
+from rl_baselines.model_facts import environment_of
 from rl_baselines.resuming import STATE_FORMAT
 from rl_baselines.run_folder import RunFolder, short
 from rl_baselines.sources import Source
@@ -52,30 +53,38 @@ def _fine_tuned(source: Source) -> Use:
 
 
 def _used(source: Source, words: Sequence[str], needed: Sequence[str]) -> Use:
-    """Judge a use that needs the environment, the algorithm and the statistics."""
+    """Judge a use that needs the environment, the algorithm and the statistics.
+
+    :param needed: flags that must be given besides
+    """
     placeholders = {"--env": "ID", "--algo": "NAME", "--new-lr": "X"}
     try:
         flags = [*_untold(source), *needed]
-        if source.algorithm is not None:
-            find_algorithm(source.algorithm)
         _ = source.statistics
     except UsageError as error:
         return Use(False, str(error))
     if "--env" not in flags and (missing := _missing_environment(source)):
         return Use(False, missing)
     given = [word for flag in flags for word in (flag, placeholders[flag])]
-    return Use(True, f"with {', '.join(flags)}" if flags else "", shlex.join([*words, *given]))
+    reason = f"with {', '.join(flags)}" if flags else ""
+    if "--env" in flags and (trained_in := environment_of(source)) is not None:
+        reason += f" ({trained_in} is not known here)"
+    return Use(True, reason, shlex.join([*words, *given]))
 
 
 def _untold(source: Source) -> list[str]:
-    """Name the flags for what the source does not tell about itself."""
+    """Name the flags for what the source does not tell about itself.
+
+    :raises UsageError: when it could not be used with these either
+    """
     flags = ["--algo"] if source.algorithm is None else []
-    if source.settings is None:
-        try:
-            layer, _ = inherited_layer(source, {} if not flags else {"algo": "ppo"})
-        except UsageError:
-            return ["--env", *flags]
-        return flags if layer.values.get("env") else ["--env", *flags]
+    given = {"algo": "ppo"} if flags else {}
+    find_algorithm(source.algorithm or given["algo"])
+    try:
+        inherited_layer(source, given)
+    except UsageError:
+        inherited_layer(source, {**given, "env": "any"})
+        return ["--env", *flags]
     return flags
 
 

@@ -106,7 +106,8 @@ def _read_members(path: Path, archive: zipfile.ZipFile) -> ModelZip:
         raise UsageError(
             f"{path} is a zip file but no complete Stable-Baselines3 model: it lacks 'data' or 'policy.pth'"
         )
-    parameters, variables = {}, {}
+    parameters: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
     for name in names:
         if name in VARIABLES:
             variables |= _read_tensors(path, archive, name)
@@ -132,7 +133,8 @@ def _read_tensors(path: Path, archive: zipfile.ZipFile, name: str) -> dict[str, 
         raise UsageError(f"{path}: {name} holds more than tensors; it is not loaded") from None
     if not isinstance(content or {}, Mapping):
         raise UsageError(f"{path}: {name} holds a {type(content).__name__} instead of tensors by name")
-    return dict(content or {})
+    named = dict(content or {})
+    return {key: value.detach() if isinstance(value, torch.Tensor) else value for key, value in named.items()}
 
 
 def plain_fields(fields: Mapping[str, Any], trusted: bool = False) -> dict[str, Any]:

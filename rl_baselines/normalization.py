@@ -59,14 +59,16 @@ def read_statistics_pickle(path: Path, trusted: bool = False) -> dict[str, Any]:
     """
     normalization = read_pickle(path, str(path), trusted)
     values = attributes_of(normalization)
-    if class_of(normalization) != "VecNormalize" or not {"obs_rms", "ret_rms", "norm_obs"} <= values.keys():
+    if class_of(normalization) != "VecNormalize":
         raise UsageError(f"{path} holds a {class_of(normalization)}, not the statistics of a VecNormalize")
     try:
         content = {name: values[name] for name in _SETTINGS}
         observations = _from_record(values["obs_rms"]) if values["norm_obs"] else None
         content |= {"norm_obs_keys": values.get("norm_obs_keys"), "observations": observations}
         return content | {"returns": _from_record(values["ret_rms"])}
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise UsageError(f"the normalization statistics {path} lack {error}") from None
+    except (TypeError, ValueError) as error:
         raise UsageError(f"cannot read the normalization statistics {path}: {error}") from None
 
 

@@ -23,10 +23,10 @@ from rl_baselines.policy_outputs import (
     OutputKind,
     acting_part,
     action_parameters,
-    modes_kept,
     output_kind,
     policy_input,
     select,
+    set_to_act,
     state_values,
 )
 from rl_baselines.state_memory import StateMemory
@@ -242,7 +242,7 @@ def _fitting(memory: StateMemory | None, model: BaseAlgorithm) -> StateMemory:
         raise UsageError(f"the state memory holds outputs of kind {memory.kind}, this policy gives {kind}")
     try:
         state = policy_input(model.policy, select(memory.observations, slice(0, 1)), model.get_vec_normalize_env())
-        with torch.no_grad(), modes_kept(model.policy):
+        with torch.no_grad(), set_to_act(model.policy):
             own = action_parameters(model.policy, state)
     except (KeyError, ValueError, AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

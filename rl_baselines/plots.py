@@ -39,6 +39,7 @@ class RunRecords:
     :param evaluations: CSV file with EVALUATION_COLUMNS
     :param before: an evaluation before the first update, as ``EvaluationResult.summary`` gives it
     :param after: an evaluation of the outcome
+    :param until: timesteps after which the next run took over, what came later is not drawn; None draws all
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class RunRecords:
     evaluations: Path
     before: Summary | None = None
     after: Summary | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,11 +188,17 @@ class _Run:
     def read(cls, records: RunRecords, offset: int, episode_window: int) -> "_Run":
         """Read the files of a run."""
         episodes, evaluations = read_episodes(records.monitor), read_evaluations(records.evaluations)
+        if records.until is not None:
+            shown = episodes.timesteps <= records.until
+            episodes = Episodes(episodes.timesteps[shown], episodes.rewards[shown])
+            evaluations = evaluations[evaluations["timesteps"] <= records.until]
         return cls(records, episodes, evaluations, offset, episode_window)
 
     @property
     def end(self) -> int:
         """Where the run ends on the axis."""
+        if self.records.until is not None:
+            return self.offset + self.records.until
         return self.offset + int(max([0, *self.episodes.timesteps[-1:], *self.evaluations["timesteps"]]))
 
     @property

@@ -144,11 +144,15 @@ def select(observations: Observations, rows: Any) -> Observations:
 
 
 @contextmanager
-def modes_kept(policy: Any) -> Iterator[None]:
-    """Put back in the end whether each module trains, and what an action distribution keeps of its latest batch."""
+def set_to_act(policy: Any) -> Iterator[None]:
+    """Set a policy to act instead of to train, and put back its modes in the end.
+
+    What the action distribution keeps of its latest batch is put back too.
+    """
     modes = {module: module.training for module in policy.modules()}
     holders = [module.action_dist for module in modes if hasattr(module, "action_dist")]
     contents = [dict(vars(holder)) for holder in holders]
+    policy.set_training_mode(False)
     try:
         yield
     finally:

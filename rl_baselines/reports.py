@@ -1,13 +1,14 @@
 """The rows of the tables that a training prints at its start and end."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gymnasium import spaces
 
 from rl_baselines.algorithms import find_algorithm
+from rl_baselines.before_and_after import AFTER_BEST, AFTER_LAST, BEFORE
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
@@ -112,7 +113,7 @@ def _best_rule(run: TrainingRun) -> str:
     return text + f"; evaluations of {settings.eval_episodes} episodes every {run.evaluation.frequency:,} steps"
 
 
-def end_rows(run: TrainingRun, outcome: Outcome, curve: Path) -> Iterator[Row]:
+def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> Iterator[Row]:
     """Yield what came out of a run."""
     steps, seconds = run.model.num_timesteps, max(outcome.seconds, 1e-9)
     episodes: int = run.model.n_episodes  # type: ignore[attr-defined]
@@ -122,8 +123,9 @@ def end_rows(run: TrainingRun, outcome: Outcome, curve: Path) -> Iterator[Row]:
         yield "last 100 training episodes", f"mean reward {run.mean_training_reward:.3g}"
     if run.evaluation is not None and run.evaluation.last_result is not None:
         yield "last evaluation", describe(run.evaluation.last_result)
-    for name, result in outcome.comparisons.items():
-        yield name, describe(result)
+    for name in (BEFORE, AFTER_LAST, AFTER_BEST):
+        if name in outcome.comparisons:
+            yield name, describe(outcome.comparisons[name])
     if run.best.timesteps is None:
         yield "best model", "none was saved: too few episodes ended; the last one is there"
     else:
@@ -132,7 +134,7 @@ def end_rows(run: TrainingRun, outcome: Outcome, curve: Path) -> Iterator[Row]:
         "checkpoints",
         f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",
     )
-    yield "learning curve", short(curve)
+    yield from ((picture.stem.replace("_", " "), short(picture)) for picture in pictures)
     yield "folder", short(run.folder.path)
 
 

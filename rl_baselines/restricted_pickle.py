@@ -25,7 +25,7 @@ DAMAGE = (  # what a torn or forged pickle can raise besides
 _DTYPE = re.compile(r"[<>=|]?([biufc]\d+|[?bBhHiIlLqQefdgFDG]|[SU]\d+|O8?)")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A pickle names what is not read here."""
 
 
@@ -79,7 +79,7 @@ class _Function:
         return self.function(*arguments)
 
     def __setstate__(self, state: Any) -> None:
-        raise Refused("a function with a state")
+        raise RefusedError("a function with a state")
 
 
 class _DataType:
@@ -87,13 +87,13 @@ class _DataType:
 
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise Refused(f"the numpy data type {code!r}")
+            raise RefusedError(f"the numpy data type {code!r}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
         order, rest = state[1], state[2:5]
         if any(part is not None for part in rest) or order not in ("<", ">", "|", "="):
-            raise Refused("a structured numpy data type")
+            raise RefusedError("a structured numpy data type")
         if order != "|":
             self.dtype = self.dtype.newbyteorder(order)
 
@@ -103,42 +103,43 @@ class _Array(np.ndarray):
 
     def __new__(cls, *arguments: Any, **named: Any) -> "_Array":
         """Refuse a pickle that wants to choose the memory itself."""
-        raise Refused("an array with memory of its own")
+        raise RefusedError("an array with memory of its own")
 
     def __setstate__(self, state: Any) -> None:
         _, shape, data_type, fortran, data = state
         array = _shaped(data, data_type, shape, "F" if fortran else "C")
         contents = list(array.ravel()) if array.dtype.hasobject else array.tobytes()
-        super().__setstate__((1, array.shape, array.dtype, False, contents))
+        super().__setstate__((1, array.shape, array.dtype, False, contents))  # type: ignore[arg-type]
 
 
 def _shaped(data: Any, data_type: Any, shape: Any, order: str) -> _Array:
     if not isinstance(data_type, _DataType) or not isinstance(shape, tuple):
-        raise Refused("an array without data type and shape")
+        raise RefusedError("an array without data type and shape")
     if data_type.dtype.hasobject:
         if not isinstance(data, list):
-            raise Refused("an array of objects that is no list")
+            raise RefusedError("an array of objects that is no list")
         flat = np.fromiter(data, object, len(data))
     else:
         flat = np.frombuffer(data, data_type.dtype)
+        flat = flat.astype(flat.dtype.newbyteorder("="), copy=False)
     return flat.reshape(shape, order="F" if order == "F" else "C").view(_Array)
 
 
 def _empty_array(cls: Any, *_: Any) -> _Array:
     if cls is not _Array:
-        raise Refused("an array of another class")
+        raise RefusedError("an array of another class")
     return np.empty((0,), np.int8).view(_Array)
 
 
 def _scalar(data_type: Any, data: Any = None) -> Any:
     if not isinstance(data_type, _DataType) or data_type.dtype.hasobject:
-        raise Refused("a number without data type")
+        raise RefusedError("a number without data type")
     return np.frombuffer(data, data_type.dtype)[0].item()
 
 
 def _object(cls: Any, *_: Any) -> Any:
     if not (isinstance(cls, type) and issubclass(cls, Record)):
-        raise Refused("an object of an unknown class")
+        raise RefusedError("an object of an unknown class")
     return cls()
 
 
@@ -148,7 +149,7 @@ def _set_function_state(function: Any, state: Any, *_: Any) -> Any:
     return function
 
 
-_TYPE_NAMES = ("float", "int", "bool", "str", "object", "complex", "bytes")
+_TYPE_NAMES = ("float", "int", "bool", "str", "object", "complex")
 _BUILT: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DataType,
@@ -160,6 +161,7 @@ _BUILT: dict[tuple[str, str], Any] = {
     ("cloudpickle.cloudpickle", "_function_setstate"): _Function(_set_function_state),
     ("cloudpickle.cloudpickle_fast", "_function_setstate"): _Function(_set_function_state),
     **{(module, "set"): _Function(lambda items=(): set(items)) for module in ("builtins", "__builtin__")},
+    **{(module, "bytes"): _Function(lambda: b"") for module in ("builtins", "__builtin__")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Function(_empty_array) for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _Function(_scalar) for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _Function(_shaped) for core in ("core", "_core")},
@@ -192,14 +194,14 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         """Give what stands for a name.
 
-        :raises Refused: for a name that is not known
+        :raises RefusedError: for a name that is not known
         """
         key = (module_name, global_name)
         if key in _BUILT:
             return _BUILT[key]
         name = f"{module_name}.{global_name}"
         if "." in global_name or not (key in _RECORDED_NAMES or _RECORDED.fullmatch(module_name)):
-            raise Refused(name)
+            raise RefusedError(name)
         return self._classes.setdefault(name, type("Record", (Record,), {"class_name": name}))
 
 
@@ -215,7 +217,7 @@ def read_pickle(content: "bytes | Path", where: str, trusted: bool = False) -> A
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as file:
             return pickle.load(file) if trusted else _Reader(file).load()
-    except Refused as refused:
+    except RefusedError as refused:
         raise UsageError(
             f"{where} holds {refused}, which is not loaded because it could run code; if you trust its origin, add "
             "--trust-source"

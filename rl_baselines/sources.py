@@ -21,6 +21,7 @@ from rl_baselines.foreign_replay import read_replay_pickle
 from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
 from rl_baselines.normalization import JSON_NAME, read_statistics, read_statistics_pickle
 from rl_baselines.run_folder import RunFolder, is_run_folder, newest_run, short
+from rl_baselines.zip_algorithm import identify_algorithm
 from rl_baselines.zoo_folder import CONFIG, REPLAY, STATISTICS, ZooFolder, find_statistics, zoo_folder, zoo_folder_of
 from rl_baselines.zoo_settings import initial_rate_of, normalization_of
 
@@ -275,27 +276,3 @@ def _missing(text: str, path: Path, what: str = "model") -> str:
     near = nearest_match(path.name, names)
     hint = f"; did you mean {path.parent / near}?" if near else ""
     return f"there is no {what} at {text}{hint}"
-
-
-def identify_algorithm(fields: Mapping[str, Any]) -> str | None:
-    """Tell which algorithm a zip's fields belong to; None where they fit several.
-
-    Policies of most algorithms lie in a module of that name; those that share a policy differ in their fields.
-    """
-    policy = fields.get("policy_class")
-    module = str(policy.get("__module__", "")) if isinstance(policy, dict) else ""
-    for part in ("sac", "dqn", "tqc", "qrdqn", "crossq", "ars"):
-        if f".{part}." in module:
-            return part
-    if ".td3." in module:
-        options = fields.get("policy_kwargs")
-        has_one_critic = isinstance(options, dict) and options.get("n_critics") == 1
-        return "ddpg" if has_one_critic and fields.get("policy_delay") == 1 else "td3"
-    if ".recurrent." in module:
-        return "ppo_lstm"
-    if ".maskable." in module:
-        return "maskable_ppo"
-    for name, mark in (("trpo", "cg_max_steps"), ("ppo", "n_epochs"), ("a2c", "gae_lambda")):
-        if ".common.policies" in module and mark in fields:
-            return name
-    return None

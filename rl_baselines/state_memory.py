@@ -26,10 +26,10 @@ from rl_baselines.policy_outputs import (
     Observations,
     OutputKind,
     action_parameters,
-    modes_kept,
     output_kind,
     policy_input,
     select,
+    set_to_act,
     state_values,
 )
 from rl_baselines.seeding import derive_seed
@@ -115,14 +115,14 @@ def collect(model: BaseAlgorithm, env: VecEnv, n_states: int, seed: int, label: 
         raise UsageError(f"there is no state memory of {type(model).__name__}: its observations do not tell its states")
     normalizer = unwrap_vec_normalize(env)
     assert normalizer is None or not normalizer.training, "collecting would change the statistics"
-    with random_states_kept(model, derive_seed(seed, "remembered policy")), modes_kept(model.policy):
+    with random_states_kept(model, derive_seed(seed, "remembered policy")), set_to_act(model.policy):
         observations = _play(model, env, normalizer, n_states, seed)
         return _remember(model.policy, observations, normalizer, label or Label())
 
 
 def relabelled(memory: StateMemory, model: BaseAlgorithm) -> StateMemory:
     """Give a memory of the same states with what this model does there, through its own normalization."""
-    with modes_kept(model.policy):
+    with set_to_act(model.policy):
         return _remember(model.policy, memory.observations, model.get_vec_normalize_env(), memory.label)
 
 
@@ -162,7 +162,6 @@ def _copied(observations: Any) -> Any:
 def _remember(policy: Any, observations: Observations, normalizer: VecNormalize | None, label: Label) -> StateMemory:
     kind = output_kind(policy)
     assert kind is not None
-    policy.set_training_mode(False)
     n_states = len(next(iter(observations.values())) if isinstance(observations, Mapping) else observations)
     chunks: list[dict[str, np.ndarray]] = []
     for start in range(0, n_states, _CHUNK):

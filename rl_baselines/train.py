@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -225,13 +225,39 @@ def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAc
     return outcome
 
 
-def _draw(run: "TrainingRun") -> Path:
+def _draw(run: "TrainingRun", outcome: "Outcome") -> list[Path]:
+    """Draw the learning curve and, of a fine-tune that is judged, the picture of it and its parent."""
+    from rl_baselines.fine_tune_plot import draw_fine_tune
     from rl_baselines.plots import RunRecords, learning_curve
 
-    path = run.folder.plots / "learning_curve.png"
-    records = RunRecords(run.folder.run_id, run.folder.monitor, run.folder.evaluations)
-    learning_curve(records, path, run.options.episode_window)
-    return path
+    curve, picture = run.folder.plots / "learning_curve.png", run.folder.plots / "fine_tune.png"
+    own = RunRecords(run.folder.run_id, run.folder.monitor, run.folder.evaluations)
+    learning_curve(own, curve, run.options.episode_window)
+    if outcome.comparison is None:
+        return [curve]
+    records = [replace(own, run_id="fine-tune")]
+    parent = run.parent_folder
+    if parent is not None:
+        records.insert(0, RunRecords("parent", parent.monitor, parent.evaluations))
+    draw_fine_tune(records, outcome.comparison, picture, run.folder.run_id, run.options.episode_window)
+    return [curve, picture]
+
+
+def _show_end(console: "Console", run: "TrainingRun", outcome: "Outcome") -> None:
+    from rl_baselines.before_and_after import AFTER_BEST
+    from rl_baselines.comparison_report import comparison_header, comparison_rows, sentences
+    from rl_baselines.reports import end_rows, how_to_go_on
+    from rl_baselines.screen import show_table
+
+    pictures = _draw(run, outcome)
+    show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, pictures))
+    if outcome.comparison is not None:
+        name = "child (best)" if AFTER_BEST in outcome.comparisons else "child"
+        rows = comparison_rows(outcome.comparison, name)
+        show_table(console, "Parent and child", rows, comparison_header(outcome.comparison))
+        for sentence in sentences(outcome.comparison):
+            console.print(sentence, soft_wrap=True, markup=False)
+    console.print(how_to_go_on(run, outcome), soft_wrap=True, markup=False)
 
 
 def command(argv: list[str]) -> int:
@@ -245,8 +271,7 @@ def command(argv: list[str]) -> int:
     )
 
     from rl_baselines.callbacks import TimeBudget
-    from rl_baselines.reports import end_rows, how_to_go_on
-    from rl_baselines.screen import make_console, show_table
+    from rl_baselines.screen import make_console
 
     console = make_console()
     run = set_up(given, argv, console)
@@ -254,9 +279,7 @@ def command(argv: list[str]) -> int:
         return 0
     budget = run.options.stop_after
     outcome = _carry_out(console, run, [TimeBudget(budget, began)] if budget is not None else [])
-    curve = _draw(run)
-    show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, curve))
-    console.print(how_to_go_on(run, outcome), soft_wrap=True, markup=False)
+    _show_end(console, run, outcome)
     return EXIT_STOPPED if outcome.can_go_on else 0
 
 

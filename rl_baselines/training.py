@@ -4,8 +4,9 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from rl_baselines.records import mark
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
 from rl_baselines.retention import Retention
-from rl_baselines.run_folder import RunFolder
+from rl_baselines.run_folder import RunFolder, is_run_folder
 from rl_baselines.run_record import end_of_record
 from rl_baselines.seeding import derive_seed
 from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
@@ -43,6 +44,8 @@ from rl_baselines.transitions import MixedBatches, empty_buffer_like
 from rl_baselines.vec_env import make_evaluation_env, make_training_env, share_statistics
 
 MAX_EVALUATION_ENVS = 8
+SENSOR_OPTIONS = ("observation", "multi_view", "image_size")
+"""Options of an environment that say what is observed, not what is to be done."""
 
 
 @dataclass
@@ -78,7 +81,6 @@ class TrainingRun:
         self.plan, self.options, self.config, self.folder = plan, options, plan.config, folder
         self.resumption: Resumption | None = None
         self.parent_config: RunConfig | None = None
-        self.has_another_home = False
         self.not_at_home = ""
         self.comparisons: dict[str, EvaluationResult] = {}
         self.transfer: TransferPlan | None = None
@@ -151,6 +153,29 @@ class TrainingRun:
             "config": json.loads(json.dumps(to_flat(self.config))),
             "root_learning_rate": self.plan.learning_rate.root,
         }
+
+    @property
+    def home(self) -> RunConfig | None:
+        """The configuration with the parent's environment in place of the run's own; None when it is the same task.
+
+        What is observed, and how, stays as it is in the run.
+        """
+        if self.parent_config is None:
+            return None
+        theirs, own = self.parent_config.environment, self.config.environment
+        kwargs = {name: value for name, value in theirs.env_kwargs.items() if name not in SENSOR_OPTIONS}
+        kwargs |= {name: value for name, value in own.env_kwargs.items() if name in SENSOR_OPTIONS}
+        home = replace(own, env=theirs.env, gym_packages=theirs.gym_packages, env_kwargs=kwargs)
+        return None if home == own else replace(self.config, environment=home)
+
+    @property
+    def parent_folder(self) -> RunFolder | None:
+        """The folder of the run that a fine-tune began from, if it is there."""
+        parent = self.record.get("parent")
+        if not parent:
+            return None
+        folder = RunFolder(Path(parent["path"]).parent.parent)
+        return folder if is_run_folder(folder.path) else None
 
     @property
     def is_fine_tune(self) -> bool:

@@ -188,7 +188,8 @@ def load_entropy(model: BaseAlgorithm, source: ModelZip) -> list[Row]:
     optimizer = optimizers_of(model).get("ent_coef_optimizer")
     if optimizer is not None and "ent_coef_optimizer" in source.parameters:
         optimizer.load_state_dict(source.parameters["ent_coef_optimizer"])
-    value = float(source.variables[found[0]].exp() if found[0] == "log_ent_coef" else source.variables[found[0]])
+    learnt = source.variables[found[0]].detach()
+    value = float(learnt.exp() if found[0] == "log_ent_coef" else learnt)
     return [("entropy", "loaded", f"coefficient {value:.3g}")]
 
 

@@ -4,9 +4,11 @@ What the user left open is decided here, each with its reason, and written into 
 need not read the source again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from gymnasium.spaces import Space
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig, RunConfig, changed, default_of, flag_of, settings_of, to_flat
@@ -73,13 +75,16 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
     :raises UsageError: for what was asked for and cannot be done
     """
     config, inherited = plan.config, dict[str, Any]()
-    parent = _parent_config(source)
-    if parent is not None:
+    parent, other_spaces = None, ""
+    known = _parent(source)
+    if known is not None:
+        parent, *spaces = known
         inherited = to_flat(parent)
+        other_spaces = _other_spaces(spaces, (plan.observation_space, plan.action_space), parent, config)
     algorithm = config.algorithm.algo
     _check_algorithm(config, algorithm)
     parts, resets = _parts(config, source, inherited)
-    replay, reason = _use_of_replay(config, source, inherited, parts)
+    replay, reason = _use_of_replay(config, source, inherited, parts, other_spaces)
     if not replay:
         parts = tuple(part for part in parts if part != "replay-buffer")
     choices = TransferChoices(parts, resets, None if find_algorithm(algorithm).on_policy else reason, parent)
@@ -95,11 +100,22 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
     return FineTunePlan(**{**vars(plan), "config": settled}, choices=choices)
 
 
-def _parent_config(source: Source) -> RunConfig | None:
+def _parent(source: Source) -> tuple[RunConfig, Space[Any], Space[Any]] | None:
+    """Give the parent's configuration and spaces; None where its environment is not known or cannot be built."""
     try:
-        return complete([inherited_layer(source, {})[0]])[0]
+        return complete([inherited_layer(source, {})[0]])
     except UsageError:
         return None
+
+
+def _other_spaces(theirs: Sequence[Space[Any]], own: Sequence[Space[Any]], parent: RunConfig, config: RunConfig) -> str:
+    """Say which spaces are not the parent's; nothing when they are."""
+    if parent.environment.num_stack != config.environment.num_stack:
+        return "the observations are stacked otherwise here"
+    for name, their, mine in zip(("observations", "actions"), theirs, own, strict=True):
+        if (their.shape, their.dtype) != (mine.shape, mine.dtype):
+            return f"the {name} are other ones here"
+    return ""
 
 
 def _check_algorithm(config: RunConfig, algorithm: str) -> None:
@@ -180,7 +196,7 @@ def _is_another_env(config: RunConfig, inherited: Mapping[str, Any]) -> bool:
 
 
 def _use_of_replay(
-    config: RunConfig, source: Source, inherited: Mapping[str, Any], parts: tuple[str, ...]
+    config: RunConfig, source: Source, inherited: Mapping[str, Any], parts: tuple[str, ...], other_spaces: str
 ) -> tuple[bool, str]:
     """Tell whether the source's replay buffer is used, and why (not)."""
     settings = config.fine_tuning
@@ -194,6 +210,8 @@ def _use_of_replay(
         return False, "the source has none: the loaded policy fills it"
     if "replay-buffer" not in parts and settings.replay_mix is None and settings.retain != "replay":
         return False, "not among --load-parts: the loaded policy fills it"
+    if other_spaces and not wanted:
+        return False, f"{other_spaces}: the loaded policy fills a new one"
     changes = [change for change in value_changes(config, inherited) if "gamma" not in change]
     if _is_another_env(config, inherited):
         changes.append(f"the source's is of {inherited['env']}")

@@ -12,6 +12,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from rl_baselines.config import RunConfig
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.freezing import EXPLAINED_VARIANCE, Freezing
+from rl_baselines.retention import Retention
 from rl_baselines.transfer import Row
 
 SHIFT_SHOWN = 1.0
@@ -94,9 +95,9 @@ class TransferPlan:
         }
 
 
-def training_rows(config: RunConfig, freezing: Freezing | None) -> list[Row]:
+def training_rows(config: RunConfig, freezing: Freezing | None, retention: Retention | None) -> list[Row]:
     """Say what of the loaded model is trained, when and how fast, where that is not all of it alike."""
-    settings, rows = config.fine_tuning, []
+    rows = []
     if freezing is not None and freezing.names:
         until = "to the end" if freezing.until is None else f"until step {freezing.until:,}"
         rows.append(("frozen", "frozen", f"{until}: {_listed(freezing.names)}"))
@@ -108,9 +109,8 @@ def training_rows(config: RunConfig, freezing: Freezing | None) -> list[Row]:
     if config.algorithm.lr_scale:
         factors = ", ".join(f"{part} at {factor:g} times" for part, factor in config.algorithm.lr_scale.items())
         rows.append(("learning rates", "scaled", f"{factors} the rate"))
-    if settings.retain != "none":
-        weight = "its default" if settings.retain_coef is None else f"{settings.retain_coef:g}"
-        rows.append(("retention", settings.retain, f"coefficient {weight}, {settings.retain_decay}"))
+    if retention is not None:
+        rows.append(("retention", retention.kind, f"coefficient {retention.initial_coefficient:g}, {retention.decay}"))
     return rows
 
 

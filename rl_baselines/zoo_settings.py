@@ -18,8 +18,10 @@ POLICY_FIELDS = (  # policy options that can be written as plain values
     *("n_quantiles", "lstm_hidden_size", "n_lstm_layers", "enable_critic_lstm", "shared_lstm", "squash_output"),
 )
 RENAMED = {"n_timesteps": "num_timesteps", "n_envs": "n_envs", "frame_stack": "num_stack"}
-READ_ELSEWHERE = ("learning_rate", "policy", "policy_kwargs", "normalize", "normalize_kwargs", "env_wrapper")
-READ_ELSEWHERE += ("replay_buffer_class", "replay_buffer_kwargs", "env_kwargs", *RENAMED)
+READ_ELSEWHERE = {
+    *("learning_rate", "policy", "policy_kwargs", "normalize", "normalize_kwargs", "env_wrapper", "env_kwargs"),
+    *("replay_buffer_class", "replay_buffer_kwargs", *RENAMED),
+}
 WRAPPER_MODULES = re.compile(
     r"(gym|gymnasium)\.wrappers(\.\w+)?|sb3_contrib\.common\.wrappers(\.\w+)?|(utils|rl_zoo3)\.wrappers"
 )

@@ -12,13 +12,15 @@ import torch
 from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.errors import UsageError
 from rl_baselines.finetuning import inherited_layer
 from rl_baselines.model_zip import load_tensors, plain_fields, read_model_zip, write_model_zip
 from rl_baselines.schedules import LearningRateSchedule
-from rl_baselines.sources import Source, identify_algorithm
+from rl_baselines.sources import Source
+from rl_baselines.zip_algorithm import identify_algorithm
 
 STOCK: dict[str, Any] = {  # algorithm, environment, policy
     "ppo": (PPO, "CartPole-v1", "MlpPolicy"),
@@ -84,10 +86,16 @@ def test_settings_are_read_from_the_plain_fields_of_a_stock_zip(tmp_path: Path) 
     assert notes == ["seed (drawn anew)", "normalization statistics (a lone zip has none)"]
 
 
-def test_what_was_pickled_is_named_as_not_read(tmp_path: Path) -> None:
-    build("dqn").save(tmp_path / "stock.zip")
-    notes = inherited_layer(Source(tmp_path / "stock.zip"), {"env": "CartPole-v1"})[1]
-    assert "hyperparameters that the zip does not hold as plain values: train_freq" in notes
+def test_what_was_pickled_is_read_where_it_is_plain_and_else_named(tmp_path: Path) -> None:
+    build("td3", train_freq=(2, "episode"), action_noise=NormalActionNoise(np.zeros(1), np.full(1, 0.3))).save(
+        tmp_path / "td3.zip"
+    )
+    hyperparameters = inherited_layer(Source(tmp_path / "td3.zip"), {"env": "Pendulum-v1"})[0].values["hyperparam"]
+    expected = {"train_freq": (2, "episode"), "noise_type": "normal", "noise_std": 0.3}
+    assert {name: hyperparameters[name] for name in expected} == expected
+    build("ppo", clip_range=lambda progress: 0.1).save(tmp_path / "ppo.zip")
+    notes = inherited_layer(Source(tmp_path / "ppo.zip"), {"env": "CartPole-v1"})[1]
+    assert "hyperparameters that the zip does not hold as plain values: clip_range" in notes
 
 
 def test_an_optimiser_other_than_the_default_is_understood(tmp_path: Path) -> None:

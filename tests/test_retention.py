@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_envs
 import torch
+import toy_envs
 from gymnasium import spaces
 from sb3_contrib import TQC, TRPO, CrossQ, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import KVWriter, Logger
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, VecTransposeImage
 
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.errors import UsageError
@@ -71,10 +71,10 @@ CASES: dict[str, tuple[type[BaseAlgorithm], type[toy_envs.Walk], dict[str, Any]]
     "crossq": (CrossQ, SlidingWalk, REPLAY),
 }
 ON_POLICY_LOSS = ("self.vf_coef * value_loss\n", "rollout_data.observations")
-SOFT_LOSS = ("actor_loss = (ent_coef * log_prob - min_qf_pi).mean()\n", "replay_data.observations")
 LOSSES = {
     **dict.fromkeys((PPO, A2C), ON_POLICY_LOSS),
-    **dict.fromkeys((SAC, CrossQ), SOFT_LOSS),
+    SAC: ("actor_loss = (ent_coef * log_prob - min_qf_pi).mean()\n", "replay_data.observations"),
+    CrossQ: ("(ent_coef * log_prob.reshape(-1, 1) - min_qf_pi).mean()\n", "replay_data.observations"),
     TQC: ("actor_loss = (ent_coef * log_prob - qf_pi).mean()\n", "replay_data.observations"),
     TD3: ("self.actor(replay_data.observations)).mean()\n", "replay_data.observations"),
 }
@@ -129,21 +129,23 @@ def known_kinds(name: str) -> list[str]:
     return [kind for kind, row in RETENTION_KINDS.items() if name.startswith(("ppo", "a2c")) or row.off_policy]
 
 
-KINDS_OF_CASES = [(name, kind) for name in ("ppo", "a2c", "sac", "td3", "tqc", "crossq") for kind in known_kinds(name)]
+KINDS_OF_CASES = [
+    *(("ppo", kind) for kind in RETENTION_KINDS),
+    *((name, kind) for name in ("a2c", "sac", "td3", "tqc", "crossq") for kind in ("bc", "kl")),
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), KINDS_OF_CASES)
 def test_training_is_that_of_an_edited_algorithm(name: str, kind: str) -> None:
-    algorithm = CASES[name][0]
-    ours, plain, reference = built(name), built(name), built(name, cls=edited(algorithm))
+    ours = built(name)
     with retention(name, ours, kind, coefficient=0.5).attached():
         ours.learn(64)
-    plain.learn(64)
+    reference = built(name, cls=edited(CASES[name][0]))
     its = retention(name, reference, kind)
     reference.extra = lambda observations: 0.5 * penalty_of(its, observations)
     reference.learn(64)
     assert first_difference(ours.policy.state_dict(), reference.policy.state_dict()) is None
-    assert first_difference(ours.policy.state_dict(), plain.policy.state_dict()) is not None
+    assert first_difference(ours.policy.state_dict(), trained(name).policy.state_dict()) is not None
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ppo", kind) for kind in RETENTION_KINDS] + [("sac", "kl"), ("td3", "bc")])
@@ -181,10 +183,6 @@ def test_penalty_and_gradient_are_zero_at_the_start(name: str, kind: str) -> Non
     limit = 0.0 if kind in ("l2sp", "ewc") else 1e-6  # another size of batch rounds differently
     assert abs(penalty.item()) <= limit
     assert all(one is None or one.abs().max() <= 10 * limit for one in gradients)
-    with torch.no_grad():
-        for one in model.policy.parameters():
-            one += 0.1
-    assert penalty_of(retention(name, built(name), kind)).item() <= 1e-6 if kind != "kl" else True
 
 
 @pytest.mark.parametrize("kind", RETENTION_KINDS)
@@ -264,9 +262,10 @@ def test_fisher_information_is_nonnegative_with_mean_one(name: str) -> None:
 
 def linear(name: str) -> tuple[Any, StateMemory]:
     algorithm, env, arguments = CASES[name]
-    model = algorithm("MlpPolicy", environments(env), seed=1, device="cpu", **arguments | {"policy_kwargs": {"net_arch": []}})  # type: ignore[arg-type]  # fmt: skip
+    arguments = {**arguments, "policy_kwargs": {"net_arch": []}}
+    model: Any = algorithm("MlpPolicy", environments(env), seed=1, device="cpu", **arguments)  # type: ignore[arg-type]
     with torch.no_grad():
-        model.policy.action_net.weight += 0.3  # type: ignore[operator, union-attr]
+        model.policy.action_net.weight += 0.3
     return model, remembered(name, model, 30)
 
 
@@ -385,16 +384,21 @@ def test_a_training_goes_on_to_the_last_bit_after_a_restore(name: str, kind: str
     assert first_difference(*ends) is None
 
 
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("name", ["ppo", "a2c", "sac", "td3", "tqc", "crossq"])
 def test_detaching_leaves_nothing(name: str) -> None:
     model = built(name)
     part = getattr(model.policy, "actor", model.policy)
-    before = [vars(one).keys() - set() for one in (model, model.policy, part, part.optimizer)]
+    model.learn(0)
+    before = [set(vars(one)) for one in (model, model.policy, part, part.optimizer)]
     one = retention(name, model, "l2sp")
+    model.env.step_wait = interrupt
     with pytest.raises(KeyboardInterrupt), one.attached():
-        assert "zero_grad" in vars(part.optimizer)
-        raise KeyboardInterrupt
-    assert [vars(one).keys() - set() for one in (model, model.policy, part, part.optimizer)] == before
+        model.learn(64)
+    assert [set(vars(one)) for one in (model, model.policy, part, part.optimizer)] == before
     one.attach()
     with pytest.raises(AssertionError, match="attached already"):
         one.attach()
@@ -449,24 +453,26 @@ def test_remembered_states_are_normalized_by_the_statistics_as_they_are() -> Non
     raw = torch.as_tensor(np.asarray(memory.observations)[rows.numpy()])
     with torch.no_grad():
         means = [action_parameters(model.policy, states)["mean"] for states in (raw, raw - torch.tensor([3.0, 5.0]))]
-    assert one(None).item() == pytest.approx((means[0] - means[1]).square().sum(dim=1).mean().item(), rel=1e-4)
+    assert one(None).item() == pytest.approx((means[0] - means[1]).square().sum(dim=1).mean().item(), rel=1e-2)
 
 
 @pytest.mark.parametrize("kind", ["bc", "kl", "ewc", "replay"])
 def test_dictionaries_with_pictures_are_held_on_to(kind: str) -> None:
-    env = DummyVecEnv([lambda: EpisodeSeeds(toy_envs.DictionaryWalk(), 0)])
-    model = A2C("MultiInputPolicy", env, n_steps=4, seed=1, device="cpu", policy_kwargs={"net_arch": [4]})
-    memory = collect(model, DummyVecEnv([lambda: EpisodeSeeds(toy_envs.DictionaryWalk(), 0)]), 6, seed=3)
-    # The model puts the channels of pictures first; so does the environment that a run collects in.
-    memory.observations["image"] = memory.observations["image"].transpose(0, 3, 1, 2)  # type: ignore[index]
+    """The critic has eyes of its own here: they are not the actor's."""
+    env, other = (VecTransposeImage(environments(toy_envs.DictionaryWalk)) for _ in range(2))
+    options = {"net_arch": [4], "share_features_extractor": False}
+    model = A2C("MultiInputPolicy", env, n_steps=4, seed=1, device="cpu", policy_kwargs=options)
+    memory = collect(model, other, 6, seed=3)
     one = Retention(model, "a2c", kind, 0.5)
     one.begin(memory, seed=7)
+    observations = policy_input(model.policy, memory.observations, None)
+    assert penalty_of(one, observations).item() <= 1e-6
     before = copy.deepcopy(model.policy.state_dict())
     with one.attached():
         model.learn(8)
     assert first_difference(model.policy.state_dict(), before) is not None
     one.restore(one.state())
-    assert np.isfinite(penalty_of(one, policy_input(model.policy, memory.observations, None)).item())
+    assert 0 < penalty_of(one, observations).item() < np.inf
 
 
 def test_a_frozen_actor_is_no_obstacle() -> None:
@@ -510,7 +516,9 @@ def test_settings_and_memories_that_make_no_sense_are_refused() -> None:
             Retention(model, "ppo", "bc", coefficient)
     with pytest.raises(UsageError, match="unknown decay of retention 'lineal'.*linear"):
         Retention(model, "ppo", "bc", decay="lineal")
+    assert Retention(built("sac"), "sac", "bc").initial_coefficient == 1.0
     one = Retention(model, "ppo", "bc")
+    assert one.initial_coefficient == 0.1
     with pytest.raises(UsageError, match="needs the state memory of the source"):
         one.begin(None, seed=7)
     with pytest.raises(AssertionError, match="neither begun nor restored"):
