@@ -94,8 +94,7 @@ def _load(run: TrainingRun, source: Source, choices: TransferChoices) -> Transfe
         memory = retention_memory(run, source, choices) if RETENTION_KINDS[run.retention.kind].needs_memory else None
         run.retention.begin(memory, run.seed("retention"))
     rows += training_rows(run.config, run.freezing, run.retention)
-    rows += [("settings", "left out", note) for note in run.plan.notes]
-    return TransferPlan(rows)
+    return TransferPlan([*rows, ("settings", "left out", "; ".join(run.plan.notes))])
 
 
 def _recall_parent(run: TrainingRun) -> None:

@@ -162,7 +162,7 @@ class FineTuningConfig:
     norm: Literal["keep", "freeze", "adapt", "fresh"] | None = setting(
         None,
         "Normalization statistics of the source: go on with their full count, stand still, adapt with their count cut "
-        "to 10,000 observations, or begin anew. Default: adapt; freeze where the source's replay buffer is used.",
+        "to 10,000 observations, or begin anew. Default: adapt; freeze with --retain or the source's replay buffer.",
     )
     freeze: tuple[str, ...] = setting(
         (), "Parameters that stay as loaded: policy, critic, features, or patterns of names.", metavar="PATTERN"

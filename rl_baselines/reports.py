@@ -134,7 +134,7 @@ def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> It
         "checkpoints",
         f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",
     )
-    yield from ((picture.stem.replace("_", " "), short(picture)) for picture in pictures)
+    yield from zip(("learning curve", "parent and child"), map(short, pictures), strict=False)
     yield "folder", short(run.folder.path)
 
 

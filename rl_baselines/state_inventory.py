@@ -59,6 +59,7 @@ SAVED: dict[str, dict[str, str]] = {
     "BestByTraining": {"_seen": _DECIDER},
     "PeriodicEvaluation": dict.fromkeys(("last_result", "_last_timesteps", "_memories"), _DECIDER),
     "Checkpointing": dict.fromkeys(("_last_timesteps", "_saved_milestones"), _DECIDER),
+    "Freezing": dict.fromkeys(("is_warming_up", "warm_up"), _DECIDER),
 }
 REBUILT: dict[str, dict[str, str]] = {
     "BaseAlgorithm": {
@@ -117,6 +118,7 @@ REBUILT: dict[str, dict[str, str]] = {
         "seconds": "a clock, goes on from the time in the state of the run",
         "origin": "from the configuration and the run's name",
         "_replay_timesteps": "set when the replay buffer is loaded",
+        "second": "set when the second replay buffer is loaded",
     },
     "ReplayChunks": {"_saved": "set when the replay buffer is loaded"},
 }
@@ -169,7 +171,8 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "Logger": ("level",),
     "PeriodicEvaluation": ("seeds", "best", "stop_value"),
     "BestByTraining": ("model",),
+    "Freezing": ("names",),
     "Checkpointing": ("max_seconds", "_milestones"),
-    "CheckpointWriter": ("replay",),
+    "CheckpointWriter": ("replay", "_with_replay"),
     "ReplayChunks": ("_rows",),
 }

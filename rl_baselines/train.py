@@ -238,7 +238,8 @@ def _draw(run: "TrainingRun", outcome: "Outcome") -> list[Path]:
     records = [replace(own, run_id="fine-tune")]
     parent = run.parent_folder
     if parent is not None:
-        records.insert(0, RunRecords("parent", parent.monitor, parent.evaluations))
+        steps = run.record["parent"]["timesteps"]
+        records.insert(0, RunRecords("parent", parent.monitor, parent.evaluations, until=steps))
     draw_fine_tune(records, outcome.comparison, picture, run.folder.run_id, run.options.episode_window)
     return [curve, picture]
 

@@ -74,7 +74,9 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
 
     :raises UsageError: for what was asked for and cannot be done
     """
-    config, inherited = plan.config, dict[str, Any]()
+    config, environment = plan.config, plan.config.environment
+    here = {"env": environment.env, "gym_packages": environment.gym_packages}
+    inherited: Mapping[str, Any] = inherited_layer(source, here)[0].values
     parent, other_spaces = None, ""
     known = _parent(source)
     if known is not None:
@@ -234,7 +236,8 @@ def _norm(config: RunConfig, source: Source, parts: tuple[str, ...], uses_replay
         if asked in ("keep", "freeze", "adapt"):
             raise UsageError(f"--norm {asked} needs the part normalizer among --load-parts")
         return "fresh"
-    return asked or ("freeze" if uses_replay else "adapt")
+    holds_on = uses_replay or config.fine_tuning.retain != "none"  # moving statistics would move what is held on to
+    return asked or ("freeze" if holds_on else "adapt")
 
 
 def _critic_warmup(config: RunConfig, algorithm: str, inherited: Mapping[str, Any], parts: tuple[str, ...]) -> str:

@@ -319,15 +319,13 @@ def test_models_that_do_not_fit(parent: Run, tmp_path: Path) -> None:
     )
     model = parent.checkpoint("last") / "model.zip"
     reason = "the observation space, the action space or the policy options (net_arch) differ"
-    assert refusal(LOAD, last, "--env", "Acrobot-v1", log_dir=logs) == (
-        f"the policy of {model} does not fit: action_net.bias has shape (2,) in the source and has shape (3,) in this "
-        f"run; {reason}"
+    first = f"the policy of {model} does not fit: mlp_extractor.policy_net.0.weight has shape (16, 4) in the source and"
+    assert (
+        refusal(LOAD, last, "--env", "Acrobot-v1", log_dir=logs) == f"{first} (16, 6) in this run, and 3 more; {reason}"
     )
     assert refusal(LOAD, last, "--env", "Walk-v0", *TOY, log_dir=logs).endswith(reason)
-    assert refusal(LOAD, last, "--policy-kwargs", "net_arch:[8]", log_dir=logs) == (
-        f"the policy of {model} does not fit: action_net.weight has shape (2, 16) in the source and has shape (2, 8) "
-        f"in this run; {reason}"
-    )
+    message = refusal(LOAD, last, "--policy-kwargs", "net_arch:[8]", log_dir=logs)
+    assert message == f"{first} (8, 4) in this run, and 5 more; {reason}"
     assert refusal(LOAD, last, "--num-stack", 2, log_dir=logs).endswith(reason)
     assert refusal(LOAD, last, "--hyperparam", "learning_rate:0.1", log_dir=logs) == (
         "the learning rate of a fine-tune is set by --new-lr, not by --hyperparam learning_rate"

@@ -167,16 +167,17 @@ def test_settings_that_are_inherited_and_those_that_are_not(tmp_path: Path) -> N
     parent, _ = call_train(*flags, *more, *evaluation, *hyperparam, log_dir=tmp_path / "parent")
     child, done = call_train(LOAD, parent.path, "--compare-episodes", 1, log_dir=tmp_path / "child")
     own = {"seed": 0, "stop_value": None, "compare_episodes": 1, "new_lr": pytest.approx(1e-5)}
+    own |= {"norm": "adapt", "critic_warmup": "off"}  # settled
     own["load_rl_model_path"] = str(parent.checkpoint("best"))
     expected = {**parent.settings, **own}
     expected["hyperparam"] = {**parent.settings["hyperparam"], "learning_rate": child.settings["new_lr"]}
     assert child.settings == expected
-    left = table_row(done.out, "not carried over")
+    left = table_row(done.out, "settings", 2)
     assert left == "seed (drawn anew from the seed, the purpose and the parent); stop value 1e+06"
 
     other, done = call_train(LOAD, parent.path, "--env", "Walk-v0", "--compare-episodes", 0, log_dir=tmp_path / "other")
     assert (other.settings["env"], other.settings["env_kwargs"], other.settings["num_stack"]) == ("Walk-v0", {}, 2)
-    assert table_row(done.out, "not carried over").endswith("; environment options of Trend-v0 (slope:2)")
+    assert table_row(done.out, "settings", 2).endswith("; environment options of Trend-v0 (slope:2)")
 
     same, _ = call_train(
         *(LOAD, parent.path, "--env", "Trend-v0", "--seed", 5, "--hyperparam", "gamma:0.8", "--compare-episodes", 0),
@@ -203,7 +204,8 @@ def test_children_live_through_other_episodes_than_their_parents(
 
     def starts(name: str, *flags: object, seed: int = 1) -> tuple[Run, set[float]]:
         monkeypatch.setenv("TOY_LOG", str(tmp_path / f"{name}.log"))
-        run, _ = call_train(*flags, "--num-timesteps", 64, "--eval-freq", 0, "--seed", seed, log_dir=tmp_path / name)
+        words = [*flags, "--num-timesteps", 64, "--eval-freq", 0, "--seed", seed, "--memory-states", 0]
+        run, _ = call_train(*words, log_dir=tmp_path / name)
         return run, {entry["start"] for entry in log_of(tmp_path / f"{name}.log") if "start" in entry}
 
     scratch = (*LOGGED, "--n-envs", 2, *ROLLOUT)
@@ -363,7 +365,7 @@ def test_entropy_coefficient_is_the_parents_or_the_one_asked_for(
     fixed, done = call_train(LOAD, parent.path, *flags, "--hyperparam", "ent_coef:0.3", log_dir=tmp_path / "fixed")
     assert entropy_of(fixed) == pytest.approx(0.3)
     assert fixed.tensors()["pytorch_variables/ent_coef_tensor"].item() == pytest.approx(0.3)
-    assert table_row(done.out, "entropy coefficient") == "not loaded: ent_coef was set for this run"
+    assert table_row(done.out, "entropy", 2) == "ent_coef 0.3 was asked for"
 
     other, _ = call_train(LOAD, fixed.path, *flags, "--hyperparam", "ent_coef:0.7", log_dir=tmp_path / "other")
     assert entropy_of(other) == pytest.approx(0.7)
@@ -423,7 +425,7 @@ def test_epsilon_goes_on_where_the_source_ended(tmp_path: Path, tmp_path_factory
         0.05
     }
     assert "exploration at random (its share starts at 0.05, where the source's ended)" in table_row(
-        done.out, "not carried over"
+        done.out, "settings", 2
     )
     flags = ("--hyperparam", "exploration_initial_eps:0.5")
     asked, _ = call_train(LOAD, parent.path, *SHORT, *flags, log_dir=tmp_path / "asked")
