@@ -175,6 +175,10 @@ class Alignment:
         """Tell whether a tensor follows a space that has changed."""
         return any(name in tensors and not mapped.is_identity for tensors, mapped in self._followers)
 
+    def keeps_moments(self, name: str) -> bool:
+        """Tell whether an optimiser's moments of a parameter may be taken over, in the same layout."""
+        return True
+
     def lay_out(self, name: str, tensor: torch.Tensor, initial: torch.Tensor) -> torch.Tensor | None:
         """Give a tensor in the layout of the new spaces; None where it cannot have come from the old ones.
 

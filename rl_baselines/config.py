@@ -174,6 +174,9 @@ class FineTuningConfig:
         "other ones, until it explains half of the returns' variance.",
         metavar="auto|N|off",
     )
+    residual: bool = setting(
+        False, "Freeze the loaded policy and learn a correction to its actions, which is zero at first."
+    )
     replay_mix: float | None = setting(
         None, "Share of each batch that is drawn from the source's replay buffer, kept apart, such as .5."
     )

@@ -1,6 +1,7 @@
 """The Fisher information of a policy: how much each of its parameters decides what it does."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def fisher_information(model: BaseAlgorithm, memory: StateMemory, seed: int) -> 
     parameters, policy = actor_parameters(model.policy), model.policy
     sums = {name: torch.zeros_like(one) for name, one in parameters.items()}
     generator = torch.Generator().manual_seed(seed)
-    with set_to_act(policy):
+    with set_to_act(policy), _all_trained(parameters.values()):
         for row in np.linspace(0, len(memory) - 1, min(len(memory), FISHER_STATES)).astype(np.int64):
             state = policy_input(policy, select(memory.observations, [row]), model.get_vec_normalize_env())
             likelihood = _log_likelihood(memory.kind, action_parameters(policy, state), generator)
@@ -54,6 +55,19 @@ def fisher_information(model: BaseAlgorithm, memory: StateMemory, seed: int) -> 
                 total += 0 if gradient is None else gradient.square()
     mean = sum(float(total.sum()) for total in sums.values()) / sum(total.numel() for total in sums.values())
     return {name: total / (mean or 1.0) for name, total in sums.items()}
+
+
+@contextmanager
+def _all_trained(parameters: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Let gradients be taken of frozen parameters too: they may be trained later."""
+    frozen = [one for one in parameters if not one.requires_grad]
+    for one in frozen:
+        one.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for one in frozen:
+            one.requires_grad_(False)
 
 
 def _log_likelihood(kind: OutputKind, outputs: Mapping[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:

@@ -10,10 +10,11 @@ from stable_baselines3.common.vec_env import VecNormalize
 from rl_baselines.alignment import Alignment, ElementMap, element_names, identity_map, layout_of, match_elements
 from rl_baselines.errors import UsageError
 from rl_baselines.normalization import apply_statistics
+from rl_baselines.residual import ResidualLayout
 from rl_baselines.source_replay import read_replay
 from rl_baselines.sources import Source
 from rl_baselines.state_memory import StateMemory, collect, read_memory, relabelled, states_that_fit
-from rl_baselines.transfer import Row, load_entropy, load_networks, load_optimizers, reset_std
+from rl_baselines.transfer import Layout, Row, load_entropy, load_networks, load_optimizers, reset_std
 from rl_baselines.transfer_choices import TransferChoices
 from rl_baselines.transitions import MixedBatches, empty_buffer_like, fill, find_obstacle
 from rl_baselines.vec_env import make_evaluation_env, share_statistics
@@ -34,10 +35,13 @@ def load_source(run: "TrainingRun", source: Source, choices: TransferChoices) ->
     settings, parts = run.config.fine_tuning, choices.parts
     alignment = _align(run, choices)
     rows = [*_space_rows(alignment)]
-    matches = load_networks(run.model, source.content, parts, alignment)
+    layout: Layout | None = alignment
+    if settings.residual:
+        layout = ResidualLayout(run.model.policy.state_dict(), alignment)
+    matches = load_networks(run.model, source.content, parts, layout)
     rows += matches.rows(choices.resets)
     if "optimizer" in parts:
-        rows += load_optimizers(run.model, source.content, matches, alignment)
+        rows += load_optimizers(run.model, source.content, matches, layout)
     else:
         rows.append(("optimizer", "reset", choices.resets.get("optimizer", "not among --load-parts")))
     rows += _entropy_rows(run, source, parts)

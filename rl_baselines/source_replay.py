@@ -8,10 +8,10 @@ from rl_baselines.transitions import Transitions
 
 
 def has_replay(source: Source) -> bool:
-    """Tell whether a replay buffer was saved with a source."""
+    """Tell whether a replay buffer was saved with a source, and not before it held anything."""
     checkpoint = _checkpoint(source)
     if checkpoint is not None:
-        return checkpoint.replay.is_dir()
+        return any(checkpoint.replay.glob("*.npz"))
     return source.replay_pickle is not None
 
 

@@ -32,6 +32,7 @@ from rl_baselines.normalization import JSON_NAME, apply_statistics, read_statist
 from rl_baselines.progress_file import ProgressFile
 from rl_baselines.rate_scaling import scale_rates
 from rl_baselines.records import mark
+from rl_baselines.residual import hold_parent
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
 from rl_baselines.retention import Retention
@@ -94,6 +95,8 @@ class TrainingRun:
                 self.env.training = False
             self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self.seed("model"))
             scale_rates(self.model, self.config.algorithm.lr_scale)
+            if self.config.fine_tuning.residual:
+                hold_parent(self.model)
             self.machine = describe_machine(self.model.device)
             self.writer = CheckpointWriter(
                 self.model, self._origin(), self._initial_rate, self.capture, options.save_replay_buffer == "all"

@@ -2,16 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_setattr
 
-from rl_baselines.alignment import Alignment
 from rl_baselines.errors import UsageError
 from rl_baselines.model_zip import ModelZip
 from rl_baselines.parts import NETWORK_PARTS, optimized_names, optimizers_of, part_of
+
+
+class Layout(Protocol):
+    """How tensors of a source lie in a model for other spaces, or with another network."""
+
+    def follows(self, name: str) -> bool:
+        """Tell whether a tensor has another layout than the source's."""
+
+    def keeps_moments(self, name: str) -> bool:
+        """Tell whether an optimiser's moments of a parameter may be taken over."""
+
+    def lay_out(self, name: str, tensor: torch.Tensor, initial: torch.Tensor) -> torch.Tensor | None:
+        """Give a tensor of the source in the layout of the model; None where it does not fit."""
+
 
 Row = tuple[str, str, str]  # component, fate, reason
 
@@ -23,7 +36,7 @@ class Matches:
     """What became of the tensors of a model when a source was loaded.
 
     :param loaded: same shape, taken as they are
-    :param padded: laid out for other spaces
+    :param padded: laid out for other spaces or another network
     :param left_out: kept as initialised because their part was not asked for
     :param missing: in the model, not in the source
     :param misshapen: of another shape: the one there and the one here
@@ -56,16 +69,16 @@ class Matches:
 
 
 def _padded_words(names: Sequence[str]) -> str:
-    return f", {', '.join(names)} laid out for the new spaces" if names else ""
+    return f", {', '.join(names)} laid out anew" if names else ""
 
 
 def load_networks(
-    model: BaseAlgorithm, source: ModelZip, parts: Sequence[str], alignment: Alignment | None = None
+    model: BaseAlgorithm, source: ModelZip, parts: Sequence[str], layout: Layout | None = None
 ) -> Matches:
     """Put the networks of a source into a model.
 
     :param parts: those to load; the others keep what the initialiser gave
-    :param alignment: lays tensors out for other spaces; None: the spaces are the same
+    :param layout: of tensors that lie otherwise here; None: all lie as they do there
     :raises UsageError: when a tensor of these parts is missing or of another shape, or when nothing at all is loaded
     """
     own, theirs = model.policy.state_dict(), source.parameters["policy"]
@@ -76,8 +89,8 @@ def load_networks(
             matches.left_out.append(name)
         elif name not in theirs:
             matches.missing.append(name)
-        elif alignment is not None and alignment.follows(name):
-            laid_out = alignment.lay_out(name, theirs[name], tensor)
+        elif layout is not None and layout.follows(name):
+            laid_out = layout.lay_out(name, theirs[name], tensor)
             if laid_out is None:
                 matches.misshapen[name] = tuple(theirs[name].shape), tuple(tensor.shape)
             else:
@@ -122,7 +135,7 @@ def _counted(matches: Matches) -> str:
 
 
 def load_optimizers(
-    model: BaseAlgorithm, source: ModelZip, matches: Matches, alignment: Alignment | None = None
+    model: BaseAlgorithm, source: ModelZip, matches: Matches, layout: Layout | None = None
 ) -> list[Row]:
     """Put the moments of a source's optimisers into a model's, for every parameter that was loaded.
 
@@ -141,7 +154,7 @@ def load_optimizers(
         if len(ids) != len(names):
             rows.append((name, "reset", f"the source's has {len(ids)} parameters, this one {len(names)}"))
             continue
-        state = _matched_moments(optimizer, saved["state"], dict(zip(names, ids, strict=True)), fitting, alignment)
+        state = _matched_moments(optimizer, saved["state"], dict(zip(names, ids, strict=True)), fitting, layout)
         options = [
             {**own, **{key: value for key, value in theirs.items() if key in own and key not in ("params", "lr")}}
             for own, theirs in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
@@ -156,18 +169,18 @@ def _matched_moments(
     saved: Mapping[int, Mapping[str, Any]],
     ids: Mapping[str, int],
     fitting: set[str],
-    alignment: Alignment | None,
+    layout: Layout | None,
 ) -> dict[int, dict[str, Any]]:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state = {}
     for index, (name, there) in enumerate(ids.items()):
-        if name not in fitting or there not in saved:
+        if name not in fitting or there not in saved or not (layout is None or layout.keeps_moments(name)):
             continue
         moments = dict(saved[there])
-        if alignment is not None and alignment.follows(name):
+        if layout is not None and layout.follows(name):
             empty = torch.zeros_like(parameters[index])
             laid_out = {
-                key: alignment.lay_out(name, value, empty) if torch.is_tensor(value) and value.dim() else value
+                key: layout.lay_out(name, value, empty) if torch.is_tensor(value) and value.dim() else value
                 for key, value in moments.items()
             }
             moments = laid_out

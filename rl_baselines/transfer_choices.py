@@ -15,6 +15,7 @@ from rl_baselines.config import FineTuningConfig, RunConfig, changed, default_of
 from rl_baselines.errors import UsageError
 from rl_baselines.finetuning import inherited_layer
 from rl_baselines.parts import parse_parts
+from rl_baselines.residual import widened_net_arch
 from rl_baselines.resolution import RunPlan, complete
 from rl_baselines.source_replay import has_replay
 from rl_baselines.sources import Source
@@ -93,6 +94,8 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
     mix = config.fine_tuning.replay_mix
     if config.fine_tuning.retain == "replay" and not find_algorithm(algorithm).on_policy:
         mix = mix or 0.5
+    if config.fine_tuning.residual:
+        config = _residual(config, source, parts)
     settled = changed(
         config,
         norm=_norm(config, source, parts, replay),
@@ -155,6 +158,14 @@ def _parts(config: RunConfig, source: Source, inherited: Mapping[str, Any]) -> t
             raise UsageError("--reset-optimizer and --load-parts optimizer contradict each other; give one of them")
         resets["optimizer"] = "--reset-optimizer"
     return tuple(part for part in parts if part not in resets), resets
+
+
+def _residual(config: RunConfig, source: Source, parts: tuple[str, ...]) -> RunConfig:
+    """Give the configuration with room for a correction in the actor's network."""
+    if "policy" not in parts:
+        raise UsageError("--residual corrects the loaded policy: load the part policy")
+    net_arch = widened_net_arch(config.algorithm.algo, source.content.parameters["policy"])
+    return changed(config, policy_kwargs={**config.algorithm.policy_kwargs, "net_arch": net_arch})
 
 
 def _with_optimizer_only_of_networks(parts: tuple[str, ...]) -> tuple[str, ...]:

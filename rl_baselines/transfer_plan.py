@@ -106,6 +106,8 @@ def training_rows(config: RunConfig, freezing: Freezing | None, retention: Reten
         if freezing.warm_up.by_variance:
             until += f" at the latest, or until it explains {100 * EXPLAINED_VARIANCE:g} % of the returns' variance"
         rows.append(("critic warm-up", "frozen", f"only the critic is trained {until}"))
+    if config.fine_tuning.residual:
+        rows.append(("residual", "frozen", "the loaded policy; a correction of the same size is added, zero at first"))
     if config.algorithm.lr_scale:
         factors = ", ".join(f"{part} at {factor:g} times" for part, factor in config.algorithm.lr_scale.items())
         rows.append(("learning rates", "scaled", f"{factors} the rate"))

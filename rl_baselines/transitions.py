@@ -39,10 +39,8 @@ class Transitions:
         :param arrays: a row per slot; without ``timeouts`` none was truncated
         :param pos: the slot that would be written next
         :param full: whether slots from there on are filled, with older transitions
-        :raises UsageError: when it keeps no next observations, or the arrays do not go together
+        :raises UsageError: when the arrays do not go together
         """
-        if not any(name.startswith("next_observations") for name in arrays):
-            raise UsageError("the replay buffer keeps no next observations (optimize_memory_usage)")
         ordered = {name: np.roll(array, -pos, axis=0) if full else array[:pos] for name, array in arrays.items()}
         ordered.setdefault("timeouts", np.zeros_like(ordered["dones"]))
         if len({array.shape[:2] for array in ordered.values()}) != 1:
@@ -55,15 +53,25 @@ class Transitions:
         :param n_slots: rows that there are at most
         """
         n_steps, n_old = self.arrays["rewards"].shape[:2]
-        kept = min(n_steps, n_slots * n_envs // n_old)
-        n_rows = kept * n_old // n_envs
-        arrays = {name: _in_sequence(array[n_steps - kept :]) for name, array in self.arrays.items()}
-        ends = np.arange(kept - 1, kept * n_old, kept) - (kept * n_old - n_rows * n_envs)
-        dealt = {name: array[len(array) - n_rows * n_envs :].copy() for name, array in arrays.items()}
+        kept, n_rows = self._n_rows(n_envs, n_slots)
+        n_dropped = kept * n_old - n_rows * n_envs
+        ends = np.arange(kept - 1, kept * n_old, kept) - n_dropped
+        dealt = {name: _in_sequence(array[n_steps - kept :])[n_dropped:] for name, array in self.arrays.items()}
+        dealt |= {name: dealt[name].copy() for name in ("dones", "timeouts")}
         cuts = np.unique(np.concatenate([ends[ends >= 0], np.arange(n_rows - 1, n_rows * n_envs, n_rows)]))
         open_cuts = cuts[dealt["dones"][cuts] == 0]
         dealt["dones"][open_cuts] = dealt["timeouts"][open_cuts] = 1
         return {name: array.reshape(n_envs, n_rows, *array.shape[1:]).swapaxes(0, 1) for name, array in dealt.items()}
+
+    def has_rows_for(self, n_envs: int, n_slots: int) -> bool:
+        """Tell whether there is anything to deal to a buffer of another shape."""
+        return self._n_rows(n_envs, n_slots)[1] > 0
+
+    def _n_rows(self, n_envs: int, n_slots: int) -> tuple[int, int]:
+        """Give how many of the newest rows are dealt, and to how many."""
+        n_steps, n_old = self.arrays["rewards"].shape[:2]
+        kept = min(n_steps, n_slots * n_envs // n_old)
+        return kept, kept * n_old // n_envs
 
 
 def _in_sequence(array: np.ndarray) -> np.ndarray:
@@ -76,11 +84,23 @@ def find_obstacle(buffer: ReplayBuffer, transitions: Transitions) -> str | None:
     if buffer.optimize_memory_usage:
         return "this run's buffer keeps no next observations (optimize_memory_usage)"
     own, theirs = chunked_arrays(buffer), transitions.arrays
+    if not any(name.startswith("next_observations") for name in theirs):
+        return "it keeps no next observations (optimize_memory_usage)"
     for name in sorted({*own, *theirs} - {"timeouts"}):
-        shapes = [f"{array.shape[2:]}" if (array := side.get(name)) is not None else "absent" for side in (theirs, own)]
-        if shapes[0] != shapes[1]:
-            return f"its {name} are {shapes[0]}, here {shapes[1]}"
+        kinds = [_kind(side.get(name)) for side in (theirs, own)]
+        if kinds[0] != kinds[1]:
+            return f"its {name} are {kinds[0]}, here {kinds[1]}"
+    if not transitions.has_rows_for(buffer.n_envs, buffer.buffer_size):
+        return f"of its {len(transitions)} transitions none can be dealt to {buffer.n_envs} environments here"
     return None
+
+
+def _kind(array: np.ndarray | None) -> str:
+    """Say what an array holds for each transition; numbers of another precision are of the same kind."""
+    if array is None:
+        return "absent"
+    kinds = {"f": "fractions", "i": "whole numbers", "u": "bytes", "b": "truth values"}
+    return f"{kinds.get(array.dtype.kind, str(array.dtype))} {array.shape[2:]}"
 
 
 def fill(buffer: ReplayBuffer, transitions: Transitions) -> int:
