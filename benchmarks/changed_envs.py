@@ -55,7 +55,7 @@ def make_place(place: str = "a", max_steps: int = 60, render_mode: str | None = 
     :param place: a or b
     :param max_steps: of an episode; the way to a place takes up to 30
     """
-    options = EnvOptions(is_discrete=False, shape_reward=True, max_steps=max_steps, render_mode=render_mode)
+    options = EnvOptions(shape_reward=True, max_steps=max_steps, render_mode=render_mode)
     task = ReachTarget(options, Settings())
     task.target = PLACES[place]
     env = RobotEnv(MobileRobot(options, Settings()), task, options, MOBILE_CAMERAS, render_fps=25)

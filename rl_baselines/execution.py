@@ -66,7 +66,7 @@ def _train(
         begin()
         run.learn(actions, outcome)
         if not outcome.can_go_on:
-            store_memory(run)
+            store_memory(run, announce)
             if run.is_fine_tune:
                 measure_after(run, announce)
                 outcome.comparison = store_comparison(run)
@@ -92,12 +92,14 @@ def complete_plan(run: TrainingRun, plan: TransferPlan) -> None:
     write_json(run.folder.plan, {**plan.to_json(rates, run.plan.learning_rate.reason), "parent_settings": parent})
 
 
-def store_memory(run: TrainingRun) -> None:
+def store_memory(run: TrainingRun, announce: Callable[[str], None]) -> None:
     """Store a memory of states and of what the last policy does there, where that can be."""
     n_wanted = min(run.options.memory_states, run.model.num_timesteps)
     if not n_wanted or not can_remember(run.model):
         return
     environment = run.config.environment
+    n_states = states_that_fit(run.model.observation_space, n_wanted)
+    announce(f"storing what the policy does in {n_states:,} states ...")
     env = run.make_evaluation_env(run.config.vector.n_envs or 1)
     try:
         label = Label(
@@ -108,7 +110,6 @@ def store_memory(run: TrainingRun) -> None:
             timesteps=run.model.num_timesteps,
             feature_names=element_names(env, "observation"),
         )
-        n_states = states_that_fit(run.model.observation_space, n_wanted)
         write_memory(collect(run.model, env, n_states, MEMORY_SEED, label), run.folder.state_memory)
     finally:
         env.close()

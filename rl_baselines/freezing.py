@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import RunConfig
-from rl_baselines.parts import matching_names, optimizers_of, part_of
+from rl_baselines.parts import matching_names, optimized_names, optimizers_of, parameters_of, part_of
 
 EXPLAINED_VARIANCE = 0.5
 """From here on a critic tells good states from bad ones well enough to teach the policy."""
@@ -33,7 +33,9 @@ class CriticWarmUp:
 class Freezing:
     """Decides at every boundary which parameters of a policy are trained.
 
-    A frozen parameter gets no gradient, so optimisers pass it by and it stays the same to the last bit.
+    A frozen parameter gets no gradient, so optimisers pass it by and it stays the same to the last bit. Where all
+    parameters of an optimiser are frozen, a loss could have nothing to be differentiated by: they get their gradients,
+    which are thrown away before the step.
 
     :param model: what is trained
     :param patterns: parts of the model, or shell patterns for names of parameters
@@ -49,8 +51,9 @@ class Freezing:
         names = [name for name, _ in model.policy.named_parameters()]
         self.names = matching_names(names, patterns)
         self.is_warming_up = warm_up is not None
-        if "ent_coef_optimizer" in optimizers_of(model):
-            optimizers_of(model)["ent_coef_optimizer"].register_step_pre_hook(self._hold_entropy)
+        self._idle: list[torch.optim.Optimizer] = []
+        for optimizer in optimizers_of(model).values():
+            optimizer.register_step_pre_hook(self._drop_gradients)
         self._apply()
 
     def at_boundary(self) -> None:
@@ -62,7 +65,7 @@ class Freezing:
         self._apply()
 
     def is_frozen(self, name: str) -> bool:
-        """Tell whether a parameter stands still now."""
+        """Tell whether a parameter stands still now; that of the entropy coefficient is called ``entropy``."""
         is_held = name in self.names and (self.until is None or self.model.num_timesteps < self.until)
         return is_held or (self.is_warming_up and part_of(name) != "critic")
 
@@ -78,16 +81,20 @@ class Freezing:
         self._apply()
 
     def _apply(self) -> None:
+        optimizers = optimizers_of(self.model).values()
+        self._idle = [one for one in optimizers if all(map(self.is_frozen, optimized_names(self.model, one)))]
+        idle = {id(parameter) for optimizer in self._idle for parameter in parameters_of(optimizer)}
         for name, parameter in self.model.policy.named_parameters():
-            trains = not self.is_frozen(name)
-            if parameter.requires_grad and not trains:
+            has_gradient = not self.is_frozen(name) or id(parameter) in idle
+            if parameter.requires_grad and not has_gradient:
                 parameter.grad = None
-            if parameter.requires_grad != trains and not _is_target(name):
-                parameter.requires_grad_(trains)
+            if parameter.requires_grad != has_gradient and not _is_target(name):
+                parameter.requires_grad_(has_gradient)
 
-    def _hold_entropy(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        if self.is_warming_up:
-            optimizer.zero_grad(set_to_none=True)
+    def _drop_gradients(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if any(optimizer is one for one in self._idle):
+            for parameter in parameters_of(optimizer):
+                parameter.grad = None
 
 
 def _is_target(name: str) -> bool:

@@ -81,8 +81,7 @@ def lines(run: Mapping[str, Any]) -> Iterator[str]:
         yield f"{run['algo'] or 'unknown algorithm'} in {run['env']} {options}".rstrip()
     if run["status"] is not None:
         yield _progress(run)
-    if run["comparisons"]:
-        yield "evaluated: " + ", ".join(f"{name} {_score(score)}" for name, score in run["comparisons"].items())
+    yield from (f"{name}: {_score(score)}" for name, score in run["comparisons"].items())
     if run["verdicts"]:
         yield "judged: " + ", ".join(f"{name} environment {verdict}" for name, verdict in run["verdicts"].items())
 

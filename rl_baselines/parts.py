@@ -8,7 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr
 
 from rl_baselines.config import PARTS
-from rl_baselines.errors import unknown
+from rl_baselines.errors import UsageError, unknown
 
 NETWORK_PARTS = ("policy", "critic", "features")
 _CRITICS = ("critic", "critic_target", "value_net", "lstm_critic")
@@ -48,6 +48,8 @@ def matching_names(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     found: set[str] = set()
     for pattern in patterns:
         matched = {name for name in names if _matches(name, pattern)}
+        if not matched and pattern in NETWORK_PARTS:
+            raise UsageError(f"--freeze {pattern}: this model has no parameters of that part")
         if not matched:
             raise unknown("parameter or part", pattern, [*NETWORK_PARTS, *names], "--freeze")
         found |= matched

@@ -232,8 +232,21 @@ class TrainingRun:
             decider.restore(state["deciders"][name])
         self.comparisons |= {name: EvaluationResult.from_state(result) for name, result in state["comparisons"].items()}
         resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
+        resumption.rows += self._fine_tuning_rows()
         resumption.reasons += machine_differences(state["machine"], self.machine)
         self.resumption = resumption
+
+    def _fine_tuning_rows(self) -> list[tuple[str, str, str]]:
+        """Say what became of what a fine-tune has beyond other runs."""
+        rows = []
+        if self.freezing is not None:
+            is_over = self.freezing.warm_up is None or not self.freezing.is_warming_up
+            rows.append(("frozen parameters", "restored", "" if is_over else "the critic is still warming up"))
+        if self.retention is not None:
+            rows.append(("retention", "restored", f"{self.retention.kind}, with what it holds on to"))
+        if self.writer.second is not None:
+            rows.append(("source's replay buffer", "restored", "batches are mixed with it"))
+        return rows
 
     def _restore_second_replay(self, resumption: Resumption) -> None:
         mix, description = self.config.fine_tuning.replay_mix, resumption.state.get(SECOND_REPLAY_NAME)

@@ -91,7 +91,9 @@ def find_obstacle(buffer: ReplayBuffer, transitions: Transitions) -> str | None:
         if kinds[0] != kinds[1]:
             return f"its {name} are {kinds[0]}, here {kinds[1]}"
     if not transitions.has_rows_for(buffer.n_envs, buffer.buffer_size):
-        return f"of its {len(transitions)} transitions none can be dealt to {buffer.n_envs} environments here"
+        n_old = theirs["rewards"].shape[1]
+        none = f"of its {len(transitions)} transitions, those of {n_old} environments, none can be dealt to"
+        return f"{none} {buffer.n_envs} here"
     return None
 
 

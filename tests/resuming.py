@@ -46,8 +46,9 @@ def content(run: Run, name: str | int = "last") -> dict[str, Any]:
     found |= flatten("state", without_clocks({key: part for key, part in state.items() if key not in NOT_COMPARED}))
     with np.load(folder / "state" / "arrays.npz") as arrays:
         found |= {f"array/{name}": (str(array.dtype), array.shape, array.tobytes()) for name, array in arrays.items()}
-    chunks = folder / "state" / "replay"
-    found |= {f"chunk/{path.name}": path.read_bytes() for path in sorted(chunks.glob("*.npz"))}
+    for kind in ("replay", "second_replay"):
+        chunks = sorted((folder / "state" / kind).glob("*.npz"))
+        found |= {f"{kind}/{path.name}": path.read_bytes() for path in chunks}
     return found
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import gymnasium
+import numpy as np
 import pytest
 
 import environments  # noqa: F401  (registers the ids)
@@ -44,6 +45,7 @@ ILLEGAL = [
     (KUKA, {"max_distance": 0}, "max_distance must be a positive number, not 0"),
     (KUKA, {"discrete_step": float("nan")}, "discrete_step must be a positive number, not nan"),
     (KUKA, {"discrete_step": float("inf")}, "discrete_step must be a positive number, not inf"),
+    (KUKA, {"motor_speed": 0}, "motor_speed must be a positive number, not 0"),
     (
         KUKA,
         {"multi_view": True},
@@ -117,9 +119,24 @@ def test_option_defaults_are_those_of_the_contract():
         "image_size": 64,
         "render_size": 320,
     }
-    of_the_arm = {"max_steps": 1000, "force_down": True, "discrete_step": 0.03, "max_distance": 0.8}
+    of_the_arm = {"max_steps": 1000, "force_down": True, "discrete_step": 0.03, "motor_speed": 1.0, "max_distance": 0.8}
     assert ENVIRONMENTS[KUKA].option_defaults() == common | of_the_arm
     assert ENVIRONMENTS[MOBILE].option_defaults() == common | {"max_steps": 250}
+
+
+def test_motor_speed_sets_how_fast_the_arm_can_follow():
+    """Commanded sideways faster than its joints turn, an arm of half the speed gets about half as far."""
+    ways = []
+    for kwargs in ({}, {"motor_speed": 1}, {"motor_speed": 0.5}):
+        env = gymnasium.make(KUKA, is_discrete=False, action_repeat=10, **kwargs)
+        env.reset(seed=0)
+        start = env.unwrapped.robot_position
+        for _ in range(10):
+            env.step(np.array([0.0, 1.0, 0.0], dtype=np.float32))
+        ways.append(env.unwrapped.robot_position - start)
+        env.close()
+    assert ways[0].tolist() == ways[1].tolist()
+    assert 0.4 < ways[2][1] / ways[0][1] < 0.7
 
 
 def test_names_of_arguments_are_checked_for_other_environments_too():

@@ -103,7 +103,7 @@ def test_a_parent_that_is_gone_leaves_what_was_recorded(tmp_path: Path) -> None:
     out = call(main, child, "--log-dir", tmp_path).out
     assert "(gone: no folder of it was found)" in out
     assert "from step 100 (best); that model is gone" in out
-    assert "evaluated: before 1.25 (success 50 %), after (last) 1.25 (success 50 %)" in out
+    assert "    before: 1.25 (success 50 %)" in out and "    after (last): 1.25 (success 50 %)" in out
 
 
 def test_a_parent_whose_place_another_run_took_is_not_confused_with_it(tmp_path: Path) -> None:

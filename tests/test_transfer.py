@@ -363,7 +363,8 @@ def test_new_sensors_change_nothing_at_first(fixture: str, tmp_path: Path, reque
     reference, _ = call_train(LOAD, f"{parent.path}@last", *flags[2:], log_dir=tmp_path / "same")
     scores = [run.record["comparisons"]["before"]["mean_reward"] for run in (child, reference)]
     assert done.code == 0 and scores[0] == scores[1]
-    assert table_row(done.out, "observation space", 2).startswith("3 of 17 elements by name; new, without effect at first: ")
+    mapping = table_row(done.out, "observation space", 2)
+    assert mapping.startswith("3 of 17 elements by name; new, without effect at first: lbr_iiwa_joint_1, ")
     plan = json.loads((child.path / "plan.json").read_text())
     padded = {row["component"] for row in plan["components"] if row["fate"] == "padded"}
     assert padded == {"observation space", "policy", "critic"}

@@ -58,6 +58,7 @@ class KukaSettings(Settings):
 
     force_down: bool = option(True, "the effector never moves up by an action")
     discrete_step: float = option(0.03, "move of a discrete action per physics step, in metres")
+    motor_speed: float = option(1.0, "factor of the joints' top speed: below 1 the arm lags behind its command more")
 
 
 class KukaArm(Robot):
@@ -88,6 +89,7 @@ class KukaArm(Robot):
         self._moves_joints = options.action_joints
         self._force_down = settings.force_down
         self._discrete_step = settings.discrete_step
+        self._max_joint_velocity = MAX_JOINT_VELOCITY * settings.motor_speed
         self._directions = (*SIDEWAYS, DOWN, DOWN if settings.force_down else UP)
         self._box_low, self._box_high = WIDE_BOX if options.random_target else NARROW_BOX
         self._displacement: Vector = (0.0, 0.0, 0.0)
@@ -142,7 +144,7 @@ class KukaArm(Robot):
         """
         hold = simulation.bind(pybullet.setJointMotorControl2, body)
         for joint, angle in enumerate(START_POSE):
-            limit = {"maxVelocity": MAX_JOINT_VELOCITY} if joint < N_ARM_JOINTS else {}
+            limit = {"maxVelocity": self._max_joint_velocity} if joint < N_ARM_JOINTS else {}
             simulation.bind(pybullet.resetJointState)(body, joint, angle)
             hold(joint, pybullet.POSITION_CONTROL, targetPosition=angle, force=MOTOR_FORCE, **limit)
         self._command_motors = simulation.bind(
