@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--zoo-python", default=sys.executable, help="Python that has rl_zoo3; default: this one")
     arguments = parser.parse_args()
     options = options_of(arguments, NAME)
-    report(options, measure(options, arguments.zoo_python))
+    report(options, measure(options, str(Path(arguments.zoo_python).absolute())))  # a link keeps its environment
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from environments.robots.mobile import ARENA_SIDE_M, MobileRobot
 from environments.tasks.reach_target import ReachTarget
 
 PLACES: dict[str, Vector] = {"a": (3.2, 2.0, 0.0), "b": (0.8, 2.0, 0.0)}
+LABEL_SIZE = 0.2
+"""Small beside the positions: a policy that tells the places apart at once learns one without touching the other."""
 
 
 class LongerPole(CartPoleEnv):
@@ -30,7 +32,7 @@ class LongerPole(CartPoleEnv):
 
 
 class PlaceAndLabel(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):
-    """The robot's absolute position, from -1 to 1 over the square, and which place it is to go to: float32, (4,).
+    """The robot's absolute position, from -1 to 1 over the square, and a label of the place to go to: float32, (4,).
 
     The target itself is not observed: where a place lies has to be learned, and can be forgotten.
 
@@ -40,7 +42,7 @@ class PlaceAndLabel(gym.ObservationWrapper[np.ndarray, Any, np.ndarray]):
 
     def __init__(self, env: RobotEnv, label: int) -> None:
         super().__init__(env)
-        self._label = np.eye(len(PLACES), dtype=np.float32)[label]
+        self._label = LABEL_SIZE * np.eye(len(PLACES), dtype=np.float32)[label]
         self.observation_space = spaces.Box(-1.0, 1.0, (2 + len(PLACES),), np.float32)
 
     def observation(self, observation: np.ndarray) -> np.ndarray:

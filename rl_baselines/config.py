@@ -170,8 +170,8 @@ class FineTuningConfig:
     freeze_until: int | None = setting(None, "Timesteps from which they are trained after all. Default: never.")
     critic_warmup: str = setting(
         "auto",
-        "Train only the critic at first: for N timesteps, off, or auto: where the critic starts anew or rewards are "
-        "other ones, until it explains half of the returns' variance.",
+        "Train only the critic at first: for N timesteps, off, or auto: where the critic starts anew or the "
+        "environment is another one, until it explains half of the returns' variance.",
         metavar="auto|N|off",
     )
     residual: bool = setting(
@@ -261,6 +261,8 @@ class RunConfig:
                 raise UsageError(f"{flag_of(name)} must be a positive number, got {flat[name]}")
         if flat["replay_mix"] is not None and not 0 < flat["replay_mix"] < 1:
             raise UsageError(f"--replay-mix is a share between 0 and 1, got {flat['replay_mix']}")
+        if flat["retain"] == "none" and (flat["retain_coef"] is not None or flat["retain_decay"] != "constant"):
+            raise UsageError("--retain-coef and --retain-decay are of a retention: give --retain too")
         if flat["freeze_until"] is not None and not flat["freeze"]:
             raise UsageError("--freeze-until says when what --freeze names is trained: give --freeze too")
         if flat["eval_freq"] == 0 and (flat["best_by"] == "eval" or flat["stop_value"] is not None):

@@ -60,6 +60,10 @@ SAVED: dict[str, dict[str, str]] = {
     "PeriodicEvaluation": dict.fromkeys(("last_result", "_last_timesteps", "_memories"), _DECIDER),
     "Checkpointing": dict.fromkeys(("_last_timesteps", "_saved_milestones"), _DECIDER),
     "Freezing": dict.fromkeys(("is_warming_up", "warm_up"), _DECIDER),
+    "Retention": {"_penalty": _DECIDER},
+    "MemoryDistance": dict.fromkeys(("_observations", "_targets", "_values", "_generator"), _DECIDER),
+    "TeacherDistance": {"_teacher": _DECIDER},
+    "StartDistance": dict.fromkeys(("_start", "_weights"), _DECIDER),
 }
 REBUILT: dict[str, dict[str, str]] = {
     "BaseAlgorithm": {
@@ -118,9 +122,10 @@ REBUILT: dict[str, dict[str, str]] = {
         "seconds": "a clock, goes on from the time in the state of the run",
         "origin": "from the configuration and the run's name",
         "_replay_timesteps": "set when the replay buffer is loaded",
-        "second": "set when the second replay buffer is loaded",
     },
     "ReplayChunks": {"_saved": "set when the replay buffer is loaded"},
+    "Freezing": {"_idle": "from what is frozen"},
+    "ExtraLoss": {"_observations": "of the latest minibatch"},
 }
 SETTLED: dict[str, tuple[str, ...]] = {
     "BaseAlgorithm": (
@@ -172,7 +177,13 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "PeriodicEvaluation": ("seeds", "best", "stop_value"),
     "BestByTraining": ("model",),
     "Freezing": ("names",),
+    "Retention": ("initial_coefficient", "_loss"),
+    "ExtraLoss": ("_module", "_method", "_optimizer"),
+    "MemoryDistance": ("_policy", "_kind"),
+    "TeacherDistance": ("_policy", "_kind"),
+    "StartDistance": ("_parameters",),
+    "MixedBatches": ("own", "_sample_own"),
     "Checkpointing": ("max_seconds", "_milestones"),
-    "CheckpointWriter": ("replay", "_with_replay"),
+    "CheckpointWriter": ("replay", "second", "_with_replay"),
     "ReplayChunks": ("_rows",),
 }

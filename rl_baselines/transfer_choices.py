@@ -93,6 +93,11 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
     choices = TransferChoices(parts, resets, None if find_algorithm(algorithm).on_policy else reason, parent)
     mix = config.fine_tuning.replay_mix
     if config.fine_tuning.retain == "replay" and not find_algorithm(algorithm).on_policy:
+        if config.fine_tuning.retain_coef is not None or config.fine_tuning.retain_decay != "constant":
+            raise UsageError(
+                f"--retain replay of {algorithm} draws a share of each batch from the source's buffer; set it by "
+                "--replay-mix, it has no coefficient"
+            )
         mix = mix or 0.5
     if config.fine_tuning.residual:
         config = _residual(config, source, parts)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -43,15 +43,17 @@ class Objects:
         self.run = run
         self.by_place: dict[str, Any] = {}
         self._places: dict[int, str] = {}
-        roots = ("model", "evaluation", "by_training", "best", "checkpointing", "writer")
+        roots = ("model", "freezing", "retention", "evaluation", "by_training", "best", "checkpointing", "writer")
         for name in roots:
             self._discover(name, getattr(run, name))
 
     def _discover(self, place: str, value: Any) -> None:
+        if isinstance(value, MethodType):  # one that was put in place of another may belong to an object of its own
+            value = value.__self__
         if id(value) in self._places:
             return
         if isinstance(value, Mapping | list | tuple | deque):
-            for key, part in value.items() if isinstance(value, Mapping) else enumerate(value):
+            for key, part in _items(value) if isinstance(value, Mapping) else enumerate(value):
                 self._discover(f"{place}.{key}", part)
         elif _is_known(type(value)):
             self.by_place[place], self._places[id(value)] = value, place
@@ -88,7 +90,7 @@ class Objects:
         if isinstance(value, np.ndarray):
             return [self.plain(part, above) for part in value.flat] if value.dtype == object else value
         if isinstance(value, Mapping):
-            return {self._key(key): self.plain(part, above) for key, part in value.items()}
+            return {self._key(key): self.plain(part, above) for key, part in _items(value)}
         if isinstance(value, list | tuple | deque):
             limit = [("maxlen", value.maxlen)] if isinstance(value, deque) else []
             return [self.plain(part, above) for part in [*limit, *value]]
@@ -102,12 +104,21 @@ class Objects:
     def _plain_object(self, value: Any, above: tuple[int, ...]) -> Any:
         if isinstance(value, type | FunctionType | BuiltinFunctionType | MethodType):
             return value.__qualname__
+        if isinstance(value, torch.Generator):
+            return value.get_state().numpy()
         if isinstance(value, np.random.Generator):
             return value.bit_generator.state
         if isinstance(value, spaces.Space):
             return repr(value)  # the generators that are drawn from are among the random states
         fields = vars(value) if hasattr(value, "__dict__") else {"text": str(value)}
         return {"class": type(value).__qualname__, **{name: self.plain(part, above) for name, part in fields.items()}}
+
+
+def _items(value: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The entries of a mapping; torch numbers hooks over all objects of the process, so only their order tells."""
+    if value and all(isinstance(part, FunctionType | MethodType) for part in value.values()):
+        return enumerate(value.values())
+    return value.items()
 
 
 def _is_known(kind: type) -> bool:

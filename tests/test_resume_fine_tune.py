@@ -52,6 +52,7 @@ CASES: dict[str, tuple[str, tuple[Any, ...], float]] = {
         0.7,
     ),
 }
+WARMING_UP = ("ppo_warming_up", "sac_mixed_kl_warm_up", "tqc_warm_up")
 FAST = ("ppo_bc_frozen_until", "sac_mixed_kl_warm_up", "sac_appended")
 WALK = ("--env", "LoggedWalk-v0", "--gym-packages", "toy_envs", *TINY, "--eval-freq", 0, "--num-timesteps", 60)
 SMALL_REPLAY = ("--hyperparam", "learning_starts:25", "batch_size:8", "buffer_size:300")
@@ -81,7 +82,10 @@ def test_a_killed_and_resumed_fine_tune_equals_one_that_was_not(
     flags = (LOAD, f"{source.path}@last", *flags)
     whole = train_whole(flags, tmp_path / "whole")
     killed = train_killed(flags, tmp_path / "killed", int(whole.record["timesteps"] * share))
-    assert 0 < killed.resumable_steps[-1] < whole.record["timesteps"]
+    reached = killed.resumable_steps[-1]
+    assert 0 < reached < whole.record["timesteps"]
+    freezing = state(killed, reached)["deciders"].get("freezing", {})
+    assert freezing.get("is_warming_up", False) == (name in WARMING_UP)
     plans = [run.path / "plan.json" for run in (whole, killed)]
     assert plans[0].read_text() == plans[1].read_text()
     shutil.rmtree(tmp_path / "source")

@@ -21,10 +21,11 @@ from rl_baselines.algorithms import ALGORITHMS, Algorithm
 from rl_baselines.beginnings import begin, go_on
 from rl_baselines.callbacks import StopTraining
 from rl_baselines.config import RunOptions
-from rl_baselines.resolution import Layer, plan_run
+from rl_baselines.resolution import Layer, RunPlan, plan_run
 from rl_baselines.resuming import open_resumption, plan_resumption
 from rl_baselines.snapshot import _restore_random, random_state
 from rl_baselines.state_files import first_difference, read_state
+from rl_baselines.train import plan_from
 from rl_baselines.training import Outcome, TrainingRun
 
 STEPS_TRAINED, SAVE_INTERVAL = 100, 40
@@ -61,6 +62,12 @@ CASES: dict[str, dict[str, Any]] = {
     "sac_her": {"env": "GoalWalk-v0", "algo": "sac", "her": True, "hyperparam": {**REPLAY, "learning_starts": 60}},
     "ppo_processes": {**CARTPOLE, "hyperparam": ROLLOUT, "vec_env": "processes", "num_cpu": 1, "num_stack": 2},
     "ppo_pictures": {"env": "DictionaryWalk-v0", "hyperparam": ROLLOUT, "num_stack": 2},
+    "ppo_fine_tune": {
+        **{"source": "ppo", "retain": "bc", "retain_decay": "linear", "freeze": ("value_net.bias",)},
+        **{"freeze_until": 70, "critic_warmup": "50", "lr_warmup": 90, "lr_scale": {"critic": 0.5}},
+    },
+    "a2c_fine_tune": {"source": "a2c", "algo": "a2c", "retain": "l2sp", "freeze": ("critic",)},
+    "sac_fine_tune": {"source": "sac", "algo": "sac", "retain": "kl", "replay_mix": 0.5, "critic_warmup": "60"},
 }
 
 
@@ -85,6 +92,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "maskable_ppo": ("model/windows/ep_success_buffer",),
     "ppo_lstm": ("model/lstm",),
     "td3": ("model/noise",),
+    "ppo_fine_tune": ("deciders/freezing", "deciders/retention"),
 }
 
 
@@ -153,9 +161,16 @@ class Runs:
         return self.made[name, timesteps]
 
     def train(self, settings: Mapping[str, Any], timesteps: int) -> Stopped:
-        plan = plan_run([Layer("test", {**COMMON, **settings})], None)
+        plan = self._plan(settings)
         run = begin(plan, RunOptions(log_dir=str(self.folder / "runs"), save_interval=SAVE_INTERVAL), ())
         return self._stop(run, timesteps)
+
+    def _plan(self, settings: Mapping[str, Any]) -> RunPlan:
+        if "source" not in settings:
+            return plan_run([Layer("test", {**COMMON, **settings})], None)
+        source = self.trained(settings["source"]).run.folder.path
+        given = {name: value for name, value in {**COMMON, **settings}.items() if name != "source"}
+        return plan_from({**given, "load_rl_model_path": f"{source}@last"})[0]
 
     def restored(self, name: str, alter: Callable[[dict[str, Any]], None] = lambda state: None) -> Stopped:
         """What comes of a trained run's files, in new objects and with random generators that were elsewhere.
@@ -283,7 +298,7 @@ def test_an_argument_of_the_constructor_that_training_changes_is_named(
     assert changed_attributes(trained, fresh) == ["TiredA2C.vf_coef at model: 0.405 and 0.5"]
 
 
-@pytest.mark.parametrize("name", ["td3", "ppo", "sac_her", "ppo_processes"])
+@pytest.mark.parametrize("name", ["td3", "ppo", "sac_her", "ppo_processes", "ppo_fine_tune", "sac_fine_tune"])
 def test_one_more_attribute_of_any_object_is_named(name: str, runs: Runs) -> None:
     run = runs.trained(name).run
     objects = Objects(run).by_place
@@ -295,6 +310,8 @@ def test_one_more_attribute_of_any_object_is_named(name: str, runs: Runs) -> Non
         | {"PeriodicEvaluation", "CheckpointWriter", "ProgressFile", "CategoricalDistribution"},
         "sac_her": {"HerReplayBuffer", "CombinedExtractor", "BestByTraining", "SquashedDiagGaussianDistribution"},
         "ppo_processes": {"ProcessVecEnv"},
+        "ppo_fine_tune": {"Freezing", "Retention", "MemoryDistance", "ExtraLoss"},
+        "sac_fine_tune": {"TeacherDistance", "MixedBatches"},
     }[name]
     assert expected <= kinds
     for one in objects.values():

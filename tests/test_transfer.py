@@ -161,6 +161,7 @@ def test_reset_optimizer_forgets_the_moments(tmp_path: Path, tmp_path_factory: p
         (("--policy-kwargs", "net_arch:[16,16]"), "is in this run but not in the source"),
         (("--no-norm-obs", "--norm", "keep"), "this run normalizes nothing"),
         (("--retain", "bcc"), "invalid choice 'bcc' for argument '--retain'"),
+        (("--retain-coef", 0.5), "--retain-coef and --retain-decay are of a retention: give --retain too"),
         (("--retain", "ewc", "--retain-coef", -1), "--retain-coef must not be negative"),
         (("--algo", "trpo"), "is a model of ppo, --algo trpo cannot continue it"),
     ],
