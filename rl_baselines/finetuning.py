@@ -1,16 +1,13 @@
-"""What a fine-tune takes from its parent: settings, weights, optimiser, statistics."""
+"""The settings that a fine-tune takes from its source."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from stable_baselines3.common.base_class import BaseAlgorithm
-
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.foreign_settings import foreign_layer
-from rl_baselines.model_zip import load_tensors
 from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
 
@@ -51,20 +48,3 @@ def _from_run(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[La
         options = ", ".join(f"{name}:{value}" for name, value in settings["env_kwargs"].items())
         notes.append(f"environment options of {settings['env']} ({options})")
     return Layer("parent", values), notes
-
-
-def load_model_state(model: BaseAlgorithm, source: Source, own_entropy: bool) -> list[tuple[str, str]]:
-    """Put weights and optimiser state of a source into a model.
-
-    :param own_entropy: keep the model's own entropy coefficient, because another one was asked for
-    :return: what was loaded or left out, as pairs of part and words
-    """
-    skip = ("ent_coef_optimizer", "log_ent_coef", "ent_coef_tensor") if own_entropy else ()
-    load_tensors(model, source.content, skip)
-    n_tensors = len(source.content.parameters["policy"])
-    optimizers = [name for name in source.content.parameters if name.endswith("optimizer") and name not in skip]
-    report = [("weights", f"loaded, {n_tensors} tensors")]
-    report.append(("optimizer", "loaded: " + ", ".join(optimizers) if optimizers else "the source has none"))
-    if own_entropy:
-        report.append(("entropy coefficient", "not loaded: ent_coef was set for this run"))
-    return report

@@ -47,7 +47,7 @@ def load_source(run: "TrainingRun", source: Source, choices: TransferChoices) ->
     rows += _entropy_rows(run, source, parts)
     if settings.reset_std:
         rows.append(reset_std(run.model))
-    rows.append(_load_statistics(run, source, alignment))
+    rows.append(_load_statistics(run, source, choices, alignment))
     run.model.acts_by_policy = "policy" in parts  # type: ignore[attr-defined]
     if isinstance(run.model, OffPolicyAlgorithm):
         rows.append(_load_replay(run, run.model, source, choices, alignment))
@@ -108,14 +108,13 @@ def _keeps_own_entropy(run: "TrainingRun", source: Source) -> bool:
     return bool(own != theirs.get("ent_coef"))
 
 
-def _load_statistics(run: "TrainingRun", source: Source, alignment: Alignment | None) -> Row:
+def _load_statistics(run: "TrainingRun", source: Source, choices: TransferChoices, alignment: Alignment | None) -> Row:
     norm = run.config.fine_tuning.norm
     if not isinstance(run.env, VecNormalize):
         left = source.statistics is not None
         return ("normalization", "left out", "this run does not normalize") if left else ("normalization", "none", "")
     if norm == "fresh" or source.statistics is None:
-        reason = "the source has no statistics" if source.statistics is None else "statistics begin anew"
-        return "normalization", "reset", reason
+        return "normalization", "reset", _why_fresh(source, choices.parts)
     content = dict(source.statistics)
     if alignment is not None and not alignment.observation.is_identity and content["observations"] is not None:
         content["observations"] = _aligned(content["observations"], alignment.observation)
@@ -129,6 +128,12 @@ def _load_statistics(run: "TrainingRun", source: Source, alignment: Alignment | 
         "adapt": f"statistics of {count:,.0f} observations adapt, counting as {min(count, ADAPT_COUNT):,.0f}",
     }
     return "normalization", "frozen" if norm == "freeze" else "loaded", words[norm or "adapt"]
+
+
+def _why_fresh(source: Source, parts: tuple[str, ...]) -> str:
+    if source.statistics is None:
+        return "the source has no statistics"
+    return "statistics begin anew: --norm fresh" if "normalizer" in parts else "not among --load-parts"
 
 
 def _aligned(statistics: dict[str, Any], mapped: ElementMap) -> dict[str, Any]:

@@ -155,16 +155,13 @@ def plain_fields(fields: Mapping[str, Any], trusted: bool = False) -> dict[str, 
     return plain
 
 
-def load_tensors(model: BaseAlgorithm, source: ModelZip, skip: tuple[str, ...] = ()) -> None:
+def load_tensors(model: BaseAlgorithm, source: ModelZip) -> None:
     """Put a zip's parameters, optimiser states and variables into a model of the same algorithm and shapes.
 
-    :param skip: names of state dictionaries or variables that keep the model's own values
     :raises UsageError: when the two do not fit, naming the first tensor that differs
     """
     own = model.get_parameters()
-    merged: Any = {
-        name: own[name] if name in skip or name not in source.parameters else source.parameters[name] for name in own
-    }
+    merged: Any = {name: source.parameters.get(name, own[name]) for name in own}
     _check_shapes(own["policy"], source.parameters["policy"], source.path)
     try:
         model.set_parameters(merged, exact_match=True, device=model.device)
@@ -172,7 +169,7 @@ def load_tensors(model: BaseAlgorithm, source: ModelZip, skip: tuple[str, ...] =
         reason = " ".join(str(error).split())
         raise UsageError(f"{source.path} does not fit this run's networks and optimisers: {reason}") from None
     for name in model._get_torch_save_params()[1]:
-        if name in source.variables and name not in skip:
+        if name in source.variables:
             recursive_setattr(model, f"{name}.data", source.variables[name].data.to(model.device))
     if hasattr(model, "weights"):  # ARS keeps its parameters as one vector besides the policy's
         model.weights = torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach()

@@ -74,6 +74,7 @@ class RunPlan:
     :param observation_space: of one environment
     :param action_space: of one environment
     :param notes: what was not carried over from the parent, in words
+    :param parent_identity: of the source, also where the run goes on and needs its source no more; empty without one
     """
 
     config: RunConfig
@@ -84,6 +85,7 @@ class RunPlan:
     observation_space: gym.spaces.Space[Any]
     action_space: gym.spaces.Space[Any]
     notes: tuple[str, ...] = field(default=())
+    parent_identity: str = ""
 
 
 def combine(layers: Sequence[Layer]) -> dict[str, Any]:
@@ -175,7 +177,10 @@ def plan_run(layers: Sequence[Layer], source: Source | None, notes: Sequence[str
         config = changed(config, new_lr=initial, hyperparam=hyperparam, load_rl_model_path=source.path)
     steps = planned_steps(config.training.num_timesteps, rollout)
     learning_rate = _with_warm_up(learning_rate, config, rollout, steps)
-    return RunPlan(config, source, learning_rate, rollout, steps, observation_space, action_space, tuple(notes))
+    identity = "" if source is None else source.identity
+    return RunPlan(
+        config, source, learning_rate, rollout, steps, observation_space, action_space, tuple(notes), identity
+    )
 
 
 def _with_warm_up(plan: LearningRatePlan, config: RunConfig, rollout: int | None, steps: int) -> LearningRatePlan:

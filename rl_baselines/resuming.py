@@ -150,7 +150,10 @@ def plan_resumption(resumption: Resumption, num_timesteps: int | None) -> RunPla
         )
     learning_rate = _plan_learning_rate(resumption, config, steps)
     observation_space, action_space = probe_spaces(config)
-    return RunPlan(config, None, learning_rate, rollout, steps, observation_space, action_space)
+    identity = resumption.state.get("parent_identity", "")  # earlier versions did not save it
+    return RunPlan(
+        config, None, learning_rate, rollout, steps, observation_space, action_space, parent_identity=identity
+    )
 
 
 def _plan_learning_rate(resumption: Resumption, config: RunConfig, steps_planned: int) -> LearningRatePlan:

@@ -126,6 +126,7 @@ REBUILT: dict[str, dict[str, str]] = {
     "ReplayChunks": {"_saved": "set when the replay buffer is loaded"},
     "Freezing": {"_idle": "from what is frozen"},
     "ExtraLoss": {"_observations": "of the latest minibatch"},
+    "StartDistance": {"_parameters": _OTHER_NAME},
 }
 SETTLED: dict[str, tuple[str, ...]] = {
     "BaseAlgorithm": (
@@ -181,7 +182,6 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "ExtraLoss": ("_module", "_method", "_optimizer"),
     "MemoryDistance": ("_policy", "_kind"),
     "TeacherDistance": ("_policy", "_kind"),
-    "StartDistance": ("_parameters",),
     "MixedBatches": ("own", "_sample_own"),
     "Checkpointing": ("max_seconds", "_milestones"),
     "CheckpointWriter": ("replay", "second", "_with_replay"),

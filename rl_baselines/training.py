@@ -113,8 +113,7 @@ class TrainingRun:
 
     def seed(self, purpose: str, *keys: int) -> int:
         """Derive a seed; a child's differ from its parent's, so that it does not replay the same episodes."""
-        parent = self.plan.source.identity if self.plan.source else ""
-        return derive_seed(self.config.training.seed, purpose, parent, *keys)
+        return derive_seed(self.config.training.seed, purpose, self.plan.parent_identity, *keys)
 
     @property
     def _initial_rate(self) -> float:
@@ -208,6 +207,7 @@ class TrainingRun:
             "comparisons": {name: result.to_state() for name, result in self.comparisons.items()},
             "schedule": None if schedule is None else asdict(schedule),
             "steps_planned": self.plan.steps_planned,
+            "parent_identity": self.plan.parent_identity,
             "checkpoint_seconds": self.writer.seconds,
             "replay_size": None if buffer is None else buffer.size() * self.model.n_envs,
             "records": mark(self.folder),

@@ -149,19 +149,35 @@ def load_optimizers(
         saved = source.parameters.get(name)
         if name == "ent_coef_optimizer" or saved is None:
             continue
-        names = optimized_names(model, optimizer)
-        ids = [index for group in saved["param_groups"] for index in group["params"]]
-        if len(ids) != len(names):
-            rows.append((name, "reset", f"the source's has {len(ids)} parameters, this one {len(names)}"))
-            continue
-        state = _matched_moments(optimizer, saved["state"], dict(zip(names, ids, strict=True)), fitting, layout)
-        options = [
-            {**own, **{key: value for key, value in theirs.items() if key in own and key not in ("params", "lr")}}
-            for own, theirs in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
-        ]
-        optimizer.load_state_dict({"state": state, "param_groups": options})
-        rows.append((name, "loaded" if state else "reset", f"moments of {len(state)} of {len(names)} parameters"))
+        try:
+            rows.append((name, *_load_optimizer(model, optimizer, saved, fitting, layout)))
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"the state of {name} in {source.path} cannot be read ({reason}): leave it out with --reset-optimizer"
+            ) from None
     return rows or [("optimizer", "reset", "the source has none")]
+
+
+def _load_optimizer(
+    model: BaseAlgorithm,
+    optimizer: torch.optim.Optimizer,
+    saved: Mapping[str, Any],
+    fitting: set[str],
+    layout: Layout | None,
+) -> tuple[str, str]:
+    """Load one optimiser, and give its fate and the reason."""
+    names = optimized_names(model, optimizer)
+    ids = [index for group in saved["param_groups"] for index in group["params"]]
+    if len(ids) != len(names):
+        return "reset", f"the source's has {len(ids)} parameters, this one {len(names)}"
+    state = _matched_moments(optimizer, saved["state"], dict(zip(names, ids, strict=True)), fitting, layout)
+    options = [
+        {**own, **{key: value for key, value in theirs.items() if key in own and key not in ("params", "lr")}}
+        for own, theirs in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": options})
+    return "loaded" if state else "reset", f"moments of {len(state)} of {len(names)} parameters"
 
 
 def _matched_moments(
@@ -179,13 +195,17 @@ def _matched_moments(
         moments = dict(saved[there])
         if layout is not None and layout.follows(name):
             empty = torch.zeros_like(parameters[index])
-            laid_out = {
-                key: layout.lay_out(name, value, empty) if torch.is_tensor(value) and value.dim() else value
-                for key, value in moments.items()
-            }
-            moments = laid_out
-        state[index] = moments
+            for key, value in moments.items():
+                if torch.is_tensor(value) and value.dim():
+                    moments[key] = layout.lay_out(name, value, empty)
+        if all(_is_moment_of(parameters[index], value) for value in moments.values()):
+            state[index] = moments
     return state
+
+
+def _is_moment_of(parameter: torch.Tensor, value: Any) -> bool:
+    """Tell whether a value fits a parameter: a tensor of its shape, or a number such as the count of steps."""
+    return value is not None and (not torch.is_tensor(value) or not value.dim() or value.shape == parameter.shape)
 
 
 def load_entropy(model: BaseAlgorithm, source: ModelZip) -> list[Row]:
