@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from stable_baselines3.common.vec_env import VecNormalize
 
-from rl_baselines.alignment import element_names
+from rl_baselines.alignment import element_names, identity_map
 from rl_baselines.comparison import Comparison, Scores, compare
 from rl_baselines.config import RunConfig, to_flat
 from rl_baselines.errors import UsageError
@@ -130,19 +129,23 @@ def is_worse_than_at_home(comparisons: Mapping[str, EvaluationResult]) -> bool:
 def measure_shifts(run: "TrainingRun", source: Source) -> list[FeatureShift]:
     """Compare what the loaded policy observes here with the statistics of its parent's observations.
 
-    Nothing, where observations are no flat vectors, or the source has no statistics for as many elements.
+    Of features that the parent did not have nothing is said; nothing at all, where observations are no flat vectors or
+    the source has no statistics of them.
     """
     statistics = (source.statistics or {}).get("observations")
     shape = run.model.observation_space.shape
     if statistics is None or "mean" not in statistics or shape is None or not can_remember(run.model):
         return []
-    if np.shape(statistics["mean"]) != shape or not isinstance(run.env, VecNormalize):
+    mapped = run.observation_map or identity_map("observation", run.model.observation_space)
+    if len(statistics["mean"]) != len(mapped.old) or shape != (len(mapped.new),):
         return []
     env = run.make_evaluation_env(MAX_ENVS)
     try:
-        memory = collect(run.model, env, N_SHIFT_STATES, seed=0)
+        observations = np.asarray(collect(run.model, env, N_SHIFT_STATES, seed=0).observations, dtype=np.float64)
     finally:
         env.close()
-    names = element_names(run.env, "observation") or [f"observation[{index}]" for index in range(shape[0])]
-    old_mean, old_var = (np.asarray(statistics[name], dtype=np.float64) for name in ("mean", "var"))
-    return feature_shifts(names, old_mean, old_var, np.asarray(memory.observations, dtype=np.float64))
+    names = element_names(run.env, "observation") or mapped.new
+    here = [index for index, source in enumerate(mapped.sources) if source is not None]
+    there = [source for source in mapped.sources if source is not None]
+    old_mean, old_var = (np.asarray(statistics[name], dtype=np.float64)[there] for name in ("mean", "var"))
+    return feature_shifts([names[index] for index in here], old_mean, old_var, observations[:, here])

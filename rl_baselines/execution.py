@@ -81,7 +81,8 @@ def complete_plan(run: TrainingRun, plan: TransferPlan) -> None:
     """Add to a plan what the loaded policy is worth, and store it."""
     names = ((BEFORE, "new environment"), (PARENT_AT_HOME, "parent's environment"))
     plan.zero_shot = {words: run.comparisons[name] for name, words in names if name in run.comparisons}
-    if run.home is not None and run.plan.source is not None and plan.zero_shot:
+    has_changed = run.home is not None or run.observation_map is not None
+    if has_changed and run.plan.source is not None and plan.zero_shot:
         plan.shifts = measure_shifts(run, run.plan.source)
     uses_replay = any(row[:2] == ("replay buffer", "loaded") for row in plan.rows)
     plan.advice = advise(run.config, run.model, is_worse_than_at_home(run.comparisons), uses_replay)

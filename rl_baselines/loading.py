@@ -34,6 +34,7 @@ def load_source(run: "TrainingRun", source: Source, choices: TransferChoices) ->
     """
     settings, parts = run.config.fine_tuning, choices.parts
     alignment = _align(run, choices)
+    run.observation_map = None if alignment is None else alignment.observation
     rows = [*_space_rows(alignment)]
     layout: Layout | None = alignment
     if settings.residual:

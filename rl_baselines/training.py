@@ -18,6 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.her import HerReplayBuffer
 
 from rl_baselines.algorithms import find_algorithm
+from rl_baselines.alignment import ElementMap
 from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
 from rl_baselines.checkpoint import SECOND_REPLAY_NAME
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
@@ -82,6 +83,7 @@ class TrainingRun:
         self.plan, self.options, self.config, self.folder = plan, options, plan.config, folder
         self.resumption: Resumption | None = None
         self.parent_config: RunConfig | None = None
+        self.observation_map: ElementMap | None = None
         self.not_at_home = ""
         self.comparisons: dict[str, EvaluationResult] = {}
         self.transfer: TransferPlan | None = None

@@ -184,3 +184,12 @@ def test_states_with_other_observations_are_refused(tmp_path: Path) -> None:
     flags = ("--srl-model", "joints_position", "--retain", "bc", "--log-dir", tmp_path / "child")
     done = call(train, LOAD, f"{parent.path}@last", *flags)
     assert done.code == 2 and "are not observations of this run; take --retain kl or l2sp" in done.err
+
+
+def test_shifts_are_told_of_the_features_that_the_parent_had(tmp_path: Path) -> None:
+    kuka = ("--env", "KukaButtonGymEnv-v0", "-c", "--env-kwargs", "max_steps:30", "--n-envs", 2, *TINY, *QUIET)
+    parent, _ = call_train(*kuka, "--hyperparam", "n_steps:32", "--num-timesteps", 64, log_dir=tmp_path / "parent")
+    flags = ("--srl-model", "joints_position", "--random-target", "--num-timesteps", 64, "--compare-episodes", 2)
+    child, done = call_train(LOAD, f"{parent.path}@last", *flags, log_dir=tmp_path / "child")
+    assert [row["name"] for row in plan_of(child)["shifts"]] == [f"effector_from_button_{axis}" for axis in "xyz"]
+    assert "of 3 features are clearly other ones here than the parent's" in done.out
