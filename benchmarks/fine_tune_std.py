@@ -27,10 +27,9 @@ KNOWN = 0.5
 COLLAPSED_STD = 0.2
 SOLVED_AREA = 0.9
 LEARNING_RATE = 1e-3
-PARENT = (
+SCRATCH_FLAGS = (
     *("--config", "kuka_button_ppo", "--env-kwargs", "shape_reward:true", "action_repeat:8", "--best-by", "train"),
-    *("--hyperparam", "use_sde:false", "sde_sample_freq:-1", f"learning_rate:{LEARNING_RATE}", "--eval-freq", 0),
-    *("--num-cpu", 1, "--vec-env", "dummy"),
+    *("--hyperparam", "use_sde:false", "sde_sample_freq:-1", f"learning_rate:{LEARNING_RATE}"),
 )
 KEPT, RESET, SCRATCH = "kept", "reset_std", "scratch"
 ARMS = (KEPT, RESET, SCRATCH)
@@ -41,7 +40,7 @@ def flags_of(options: Options, arm: str, parent: Run) -> tuple[object, ...]:
     n_steps, eval_freq, n_episodes = (4096, 2048, 4) if options.quick else (61_440, 6144, 50)
     last = ("--num-timesteps", n_steps, "--eval-freq", eval_freq, "--eval-episodes", n_episodes, "--random-target")
     if arm == SCRATCH:
-        return (*PARENT[:-5], *PARENT[-3:], *last)
+        return (*SCRATCH_FLAGS, *last)
     source = ("--load-rl-model-path", f"{parent.path}@last", "--new-lr", LEARNING_RATE)
     return (*source, *last, "--compare-episodes", n_episodes, *(("--reset-std",) if arm == RESET else ()))
 
@@ -64,7 +63,8 @@ def measure(options: Options) -> tuple[list[Run], dict[str, list[Run]]]:
     parents: list[Run] = []
     found: dict[str, list[Run]] = {arm: [] for arm in ARMS}
     for seed in options.seeds:
-        parents.append(runs.train("parent", seed, *PARENT, "--num-timesteps", 4096 if options.quick else 81_920))
+        n_steps = 4096 if options.quick else 81_920
+        parents.append(runs.train("parent", seed, *SCRATCH_FLAGS, "--eval-freq", 0, "--num-timesteps", n_steps))
         for arm in ARMS:
             found[arm].append(runs.train(arm, seed, *flags_of(options, arm, parents[-1])))
     return parents, found

@@ -85,7 +85,9 @@ def complete_plan(run: TrainingRun, plan: TransferPlan) -> None:
     if has_changed and run.plan.source is not None and plan.zero_shot:
         plan.shifts = measure_shifts(run, run.plan.source)
     uses_replay = any(row[:2] == ("replay buffer", "loaded") for row in plan.rows)
-    plan.advice = advise(run.config, run.model, is_worse_than_at_home(run.comparisons), uses_replay)
+    rate = run.plan.learning_rate
+    is_worse, is_default = is_worse_than_at_home(run.comparisons), rate.is_default
+    plan.advice = advise(run.config, run.model, is_worse, uses_replay, is_default)
     schedule = run.plan.learning_rate.schedule
     starts = getattr(run.model, "learning_starts", 0)
     rates = {} if schedule is None else preview(schedule, run.plan.steps_per_rollout, run.plan.steps_planned, starts)

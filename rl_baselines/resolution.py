@@ -55,11 +55,13 @@ class LearningRatePlan:
     :param schedule: None for an algorithm that has no learning rate
     :param reason: the rule that decided it
     :param root: initial rate of the oldest ancestor trained from scratch (of this run where it is that one)
+    :param is_default: whether a fine-tune takes its rate from the ancestor's because none was asked for
     """
 
     schedule: LearningRateSchedule | None
     reason: str
     root: float | None
+    is_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -352,4 +354,4 @@ def _plan_learning_rate(config: RunConfig, source: Source | None, layers: Sequen
     if root is None:
         raise UsageError(f"the initial learning rate of {source} cannot be known: give --new-lr")
     reason = f"one hundredth of the oldest ancestor's initial rate {root:g}"
-    return LearningRatePlan(LearningRateSchedule(root / 100, decay), reason, root)
+    return LearningRatePlan(LearningRateSchedule(root / 100, decay), reason, root, is_default=True)

@@ -120,13 +120,21 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def advise(config: RunConfig, model: BaseAlgorithm, is_worse: bool, has_replay: bool) -> list[str]:
+def advise(
+    config: RunConfig, model: BaseAlgorithm, is_worse: bool, has_replay: bool, has_default_rate: bool
+) -> list[str]:
     """Say what measured facts suggest for this fine-tune.
 
     :param is_worse: whether it is clearly worse here than in its own environment, or fails in most episodes
     :param has_replay: whether the source's replay buffer is used
+    :param has_default_rate: whether nobody asked for the learning rate
     """
     advice = []
+    if is_worse and has_default_rate:
+        advice.append(
+            "the policy does badly here, and the default learning rate, one hundredth of the ancestor's, makes for "
+            "small changes: --new-lr with a rate nearer to the ancestor's learns sooner where much is to be learnt anew"
+        )
     std = _independent_std(model)
     if std is not None and std < COLLAPSED_STD and is_worse and not config.fine_tuning.reset_std:
         advice.append(

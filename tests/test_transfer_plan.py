@@ -96,16 +96,18 @@ def test_shifts_are_told_per_feature() -> None:
 
 def test_advice_rests_on_what_was_measured() -> None:
     model = sb3.PPO("MlpPolicy", "Pendulum-v1", device="cpu")
-    config = RunConfig()
-    assert advise(config, model, is_worse=True, has_replay=False) == []
+    fine = {"is_worse": False, "has_replay": False, "has_default_rate": False}
+    config, bad = RunConfig(), {**fine, "is_worse": True}
+    assert advise(config, model, **bad) == advise(config, model, **fine) == []
+    assert "--new-lr" in advise(config, model, **{**bad, "has_default_rate": True})[0]
+    assert advise(config, model, **{**fine, "has_default_rate": True}) == []
     model.policy.log_std.data.fill_(np.log(0.1))
-    (advice,) = advise(config, model, is_worse=True, has_replay=False)
+    (advice,) = advise(config, model, **bad)
     assert "standard deviation 0.1" in advice and "--reset-std" in advice
-    assert advise(config, model, is_worse=False, has_replay=False) == []
-    assert advise(changed(config, reset_std=True), model, is_worse=True, has_replay=False) == []
+    assert advise(config, model, **fine) == advise(changed(config, reset_std=True), model, **bad) == []
     sac = sb3.SAC("MlpPolicy", "Pendulum-v1", device="cpu", buffer_size=10)
-    assert "expect the score to dip" in advise(config, sac, is_worse=False, has_replay=False)[0]
-    assert advise(config, sac, is_worse=False, has_replay=True) == []
+    assert "expect the score to dip" in advise(config, sac, **fine)[0]
+    assert advise(config, sac, **{**fine, "has_replay": True}) == []
 
 
 def test_worse_than_at_home_needs_evidence() -> None:
