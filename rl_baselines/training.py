@@ -170,7 +170,8 @@ class TrainingRun:
         kwargs = {name: value for name, value in theirs.env_kwargs.items() if name not in SENSOR_OPTIONS}
         kwargs |= {name: value for name, value in own.env_kwargs.items() if name in SENSOR_OPTIONS}
         home = replace(own, env=theirs.env, gym_packages=theirs.gym_packages, env_kwargs=kwargs)
-        return None if home == own else replace(self.config, environment=home)
+        is_own = replace(home, gym_packages=own.gym_packages) == own  # more may be imported here than its own env needs
+        return None if is_own else replace(self.config, environment=home)
 
     @property
     def parent_folder(self) -> RunFolder | None:
