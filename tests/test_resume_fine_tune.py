@@ -59,7 +59,7 @@ CASES: dict[str, tuple[str, tuple[Any, ...], float]] = {
     ),
 }
 WARMING_UP = ("ppo_warming_up", "sac_mixed_kl_warm_up", "tqc_warm_up")
-FAST = ("ppo_bc_frozen_until", "sac_mixed_kl_warm_up", "sac_appended")
+FAST = ("ppo_bc_frozen_until", "sac_mixed_kl_warm_up")
 WALK = ("--env", "LoggedWalk-v0", "--gym-packages", "toy_envs", *TINY, "--eval-freq", 0, "--num-timesteps", 60)
 SMALL_REPLAY = ("--hyperparam", "learning_starts:25", "batch_size:8", "buffer_size:300")
 SOURCES: dict[str, tuple[Any, ...]] = {
@@ -136,27 +136,29 @@ def test_a_longer_run_keeps_the_end_of_its_warm_up(tmp_path: Path, tmp_path_fact
     assert differences(acting(child, 48), acting(source, "last")) == sorted(acting(source, "last"))
 
 
-@pytest.mark.parametrize("flags", [(), ("--replay-mix", 0.5), ("--critic-warmup", "auto", "--load-parts", "policy")])
-def test_a_longer_off_policy_run_keeps_it_too(
+@pytest.mark.parametrize("flags", [(), ("--replay-mix", 0.5)])
+def test_a_fine_tune_resumed_from_an_earlier_step_repeats_the_rest(
     flags: tuple[object, ...], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Without a warm-up there is still none, and a buffer that is mixed in is still there."""
     source = shared_run(tmp_path_factory, "pendulum_sac")
-    common = (LOAD, f"{source.path}@last", *QUICK, "--save-interval", 5)
-    child, _ = call_train(*common, "--num-timesteps", 50, *flags, log_dir=tmp_path)
-    before = content(child, 5)
+    common = (LOAD, f"{source.path}@last", *QUICK, "--save-interval", 10, "--num-timesteps", 40)
+    child, _ = call_train(*common, *flags, log_dir=tmp_path)
+    reference = content(child)
+    assert "From step 10: exact" in resumed_at(child, 10)
+    assert differences(content(child), reference) == []
+    assert any(name.startswith("second_replay/") for name in reference) == bool(flags)
+
+
+def test_a_longer_off_policy_run_keeps_it_too(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Learning starts at step 5, and a tenth of the run later the warm-up ends."""
+    source = shared_run(tmp_path_factory, "pendulum_sac")
+    flags = (LOAD, f"{source.path}@last", *QUICK, "--save-interval", 5, "--load-parts", "policy")
+    child, _ = call_train(*flags, "--num-timesteps", 50, log_dir=tmp_path)
     resumed_at(child, 5, "--num-timesteps", 100)
-    assert differences(before, content(child, 5)) == []
     assert child.record["timesteps"] == 100
-    freezing = state(child)["deciders"].get("freezing")
-    if "policy" in flags:  # learning starts at step 5, a tenth of the run later it ends
-        assert freezing == {"is_warming_up": False, "until": 10}
-        assert differences(acting(child, 10), acting(source, "last")) == []
-        assert differences(acting(child, 15), acting(source, "last")) != []
-    else:
-        assert freezing is None
-    second = child.checkpoint("last") / "state" / "second_replay"
-    assert second.exists() == ("--replay-mix" in flags)
+    assert state(child)["deciders"]["freezing"] == {"is_warming_up": False, "until": 10}
+    assert differences(acting(child, 10), acting(source, "last")) == []
+    assert differences(acting(child, 15), acting(source, "last")) == sorted(acting(source, "last"))
 
 
 def test_a_run_of_a_version_without_these_settings_goes_on(
