@@ -23,6 +23,8 @@ from rl_baselines.sources import Source
 WITHOUT_GRADIENTS = ("trpo", "ars", "random_agent")
 """Algorithms that move their policy otherwise than by an optimiser's steps."""
 WITHOUT_CRITIC = ("dqn", "qrdqn")
+WITH_BATCH_STATISTICS = ("crossq",)
+"""Algorithms whose networks would change while their parameters stand still."""
 CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr", "compare_episodes", "trust_source")
 
 
@@ -130,13 +132,19 @@ def _other_spaces(theirs: Sequence[Space[Any]], own: Sequence[Space[Any]], paren
 
 def _check_algorithm(config: RunConfig, algorithm: str) -> None:
     settings = config.fine_tuning
+    asks_for_warmup = settings.critic_warmup not in ("auto", "off")
+    if algorithm in WITH_BATCH_STATISTICS and (settings.freeze or asks_for_warmup):
+        flag = "--freeze" if settings.freeze else "--critic-warmup"
+        raise UsageError(
+            f"{flag} does not go with {algorithm}: the batch statistics of its networks would go on changing"
+        )
     if algorithm in WITHOUT_GRADIENTS:
         for flag, is_given in (("--freeze", settings.freeze), ("--lr-scale", config.algorithm.lr_scale)):
             if is_given:
                 raise UsageError(
                     f"{flag} does not go with {algorithm}, which moves its policy otherwise than by an optimiser"
                 )
-    if settings.critic_warmup not in ("auto", "off"):
+    if asks_for_warmup:
         if not settings.critic_warmup.isdigit():
             raise UsageError(f"--critic-warmup expects auto, off or a number of steps, got {settings.critic_warmup}")
         if algorithm in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC):
@@ -261,5 +269,5 @@ def _critic_warmup(config: RunConfig, algorithm: str, inherited: Mapping[str, An
     asked = config.fine_tuning.critic_warmup
     if asked != "auto":
         return asked
-    able = algorithm not in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC) and "policy" in parts
+    able = algorithm not in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC, *WITH_BATCH_STATISTICS) and "policy" in parts
     return "auto" if able and ("critic" not in parts or _is_another_env(config, inherited)) else "off"

@@ -178,6 +178,17 @@ def test_what_cannot_be_done_is_refused_in_one_line(
         raise UsageError(lines[0])
 
 
+def test_networks_with_batch_statistics_cannot_stand_still(tmp_path: Path) -> None:
+    flags = ("--env", "Pendulum-v1", "--algo", "crossq", "--hyperparam", "learning_starts:5", "batch_size:8", *TINY)
+    parent, _ = call_train(*flags, "--num-timesteps", 20, "--eval-freq", 0, log_dir=tmp_path / "parent")
+    for flags, message in (
+        (("--freeze", "policy"), "--freeze does not go with crossq: the batch statistics of its networks would go on"),
+        (("--critic-warmup", 10), "--critic-warmup does not go with crossq: the batch statistics of its networks"),
+    ):
+        done = call(train, LOAD, f"{parent.path}@last", *flags, "--log-dir", tmp_path / "child")
+        assert done.code == 2 and message in done.err and len(done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("flags", [("--freeze", "policy"), ("--retain", "kl"), ("--reset-std",), ("--norm", "keep")])
 def test_settings_of_a_fine_tune_are_refused_from_scratch(flags: tuple[object, ...], tmp_path: Path) -> None:
     done = call(train, "--env", "CartPole-v1", *flags, "--log-dir", tmp_path)
