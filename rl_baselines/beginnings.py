@@ -9,18 +9,18 @@ from pathlib import Path
 from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.config import RunOptions, check_settings, from_flat
 from rl_baselines.config_files import write_config
-from rl_baselines.loading import load_source, retention_memory
 from rl_baselines.records import trim
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import Resumption, trimmed_row
-from rl_baselines.retention import RETENTION_KINDS
+from rl_baselines.retention.retention import RETENTION_KINDS
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import first_record, resumed_record
 from rl_baselines.sources import Source
 from rl_baselines.training import TrainingRun
-from rl_baselines.transfer import Row
-from rl_baselines.transfer_choices import FineTunePlan, TransferChoices
-from rl_baselines.transfer_plan import TransferPlan, training_rows
+from rl_baselines.transfer.choices import FineTunePlan, TransferChoices
+from rl_baselines.transfer.loading import load_source, retention_memory
+from rl_baselines.transfer.networks import Row
+from rl_baselines.transfer.plan import TransferPlan, training_rows
 
 
 def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRun:

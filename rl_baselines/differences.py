@@ -8,9 +8,9 @@ from typing import Any
 from rl_baselines.config import from_flat, to_flat
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
-from rl_baselines.finetuning import inherited_layer
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.sources import Source, resolve, resolve_run
+from rl_baselines.transfer.inheritance import inherited_layer
 
 Pairs = dict[str, tuple[Any, Any]]
 UNCHANGED = ("learning_rate", "exploration_initial_eps")  # of a model from elsewhere; a fine-tune has others

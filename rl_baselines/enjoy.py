@@ -43,8 +43,8 @@ def layers_of(source: "Source", given: dict[str, Any]) -> "list[Layer]":
 
     :param given: settings of the environment, and `algo`
     """
-    from rl_baselines.finetuning import inherited_layer
     from rl_baselines.resolution import Layer
+    from rl_baselines.transfer.inheritance import inherited_layer
 
     return [inherited_layer(source, given)[0], Layer("flags", given)]
 

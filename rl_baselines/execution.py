@@ -3,8 +3,17 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rl_baselines.alignment import element_names
-from rl_baselines.before_and_after import (
+from rl_baselines.callbacks import BoundaryAction
+from rl_baselines.checkpoint import write_json
+from rl_baselines.comparison import Comparison
+from rl_baselines.config import to_flat
+from rl_baselines.errors import STORAGE_ERRORS, StorageError
+from rl_baselines.retention.state_memory import Label, can_remember, collect, states_that_fit, write_memory
+from rl_baselines.run_folder import short
+from rl_baselines.schedules import preview
+from rl_baselines.training import Outcome, TrainingRun
+from rl_baselines.transfer.alignment import element_names
+from rl_baselines.transfer.before_and_after import (
     BEFORE,
     PARENT_AT_HOME,
     is_worse_than_at_home,
@@ -13,16 +22,7 @@ from rl_baselines.before_and_after import (
     measure_before,
     measure_shifts,
 )
-from rl_baselines.callbacks import BoundaryAction
-from rl_baselines.checkpoint import write_json
-from rl_baselines.comparison import Comparison
-from rl_baselines.config import to_flat
-from rl_baselines.errors import STORAGE_ERRORS, StorageError
-from rl_baselines.run_folder import short
-from rl_baselines.schedules import preview
-from rl_baselines.state_memory import Label, can_remember, collect, states_that_fit, write_memory
-from rl_baselines.training import Outcome, TrainingRun
-from rl_baselines.transfer_plan import TransferPlan, advise
+from rl_baselines.transfer.plan import TransferPlan, advise
 
 MEMORY_SEED = 0
 

@@ -10,12 +10,12 @@ from environments.registry import find_spec
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.errors import UsageError
-from rl_baselines.finetuning import inherited_layer
 from rl_baselines.model_facts import environment_of
 from rl_baselines.resuming import STATE_FORMAT
 from rl_baselines.run_folder import RunFolder, short
 from rl_baselines.sources import Source
 from rl_baselines.state_files import read_state
+from rl_baselines.transfer.inheritance import inherited_layer
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import recursive_getattr, recursive_setattr, save_to_zip_file
 
 from rl_baselines.errors import UsageError
-from rl_baselines.old_zips import modern_parameters
-from rl_baselines.pickled_fields import told_by
+from rl_baselines.foreign.old_zips import modern_parameters
+from rl_baselines.foreign.pickled_fields import told_by
 from rl_baselines.rollout_boundary import OWN_ATTRIBUTES
 
 ORIGIN_MEMBER = "origin.json"

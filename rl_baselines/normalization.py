@@ -15,7 +15,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rl_baselines.errors import UsageError
-from rl_baselines.restricted_pickle import attributes_of, class_of, read_pickle
+from rl_baselines.foreign.restricted_pickle import attributes_of, class_of, read_pickle
 
 PICKLE_NAME, JSON_NAME = "vecnormalize.pkl", "vecnormalize.json"
 _SETTINGS = ("norm_obs", "norm_reward", "clip_obs", "clip_reward", "gamma", "epsilon")

@@ -8,13 +8,13 @@ from typing import Any
 from gymnasium import spaces
 
 from rl_baselines.algorithms import find_algorithm
-from rl_baselines.before_and_after import AFTER_BEST, AFTER_LAST, BEFORE
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview
 from rl_baselines.training import Outcome, TrainingRun
-from rl_baselines.transfer_plan import TransferPlan
+from rl_baselines.transfer.before_and_after import AFTER_BEST, AFTER_LAST, BEFORE
+from rl_baselines.transfer.plan import TransferPlan
 
 Row = tuple[str, str]
 

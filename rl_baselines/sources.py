@@ -17,13 +17,21 @@ from rl_baselines.checkpoint import MANIFEST_NAME, MODEL_NAME, Checkpoint
 from rl_baselines.config import check_settings
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
-from rl_baselines.foreign_replay import read_replay_pickle
+from rl_baselines.foreign.replay import read_replay_pickle
+from rl_baselines.foreign.zip_algorithm import identify_algorithm
+from rl_baselines.foreign.zoo_folder import (
+    CONFIG,
+    REPLAY,
+    STATISTICS,
+    ZooFolder,
+    find_statistics,
+    zoo_folder,
+    zoo_folder_of,
+)
+from rl_baselines.foreign.zoo_settings import initial_rate_of, normalization_of
 from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
 from rl_baselines.normalization import JSON_NAME, read_statistics, read_statistics_pickle
 from rl_baselines.run_folder import RunFolder, is_run_folder, newest_run, short
-from rl_baselines.zip_algorithm import identify_algorithm
-from rl_baselines.zoo_folder import CONFIG, REPLAY, STATISTICS, ZooFolder, find_statistics, zoo_folder, zoo_folder_of
-from rl_baselines.zoo_settings import initial_rate_of, normalization_of
 
 
 @dataclass(frozen=True)

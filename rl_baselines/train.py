@@ -52,9 +52,9 @@ def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
     :raises UsageError: for the first thing that cannot be done
     """
     from rl_baselines.config_files import read_settings
-    from rl_baselines.finetuning import inherited_layer
     from rl_baselines.resolution import Layer, combine, plan_run
-    from rl_baselines.transfer_choices import check_scratch, settle
+    from rl_baselines.transfer.choices import check_scratch, settle
+    from rl_baselines.transfer.inheritance import inherited_layer
 
     layers = [Layer(f"--config {name}", read_settings(name)) for name in given.get("config", ())]
     layers.append(Layer("flags", {name: value for name, value in given.items() if name != "config"}))
@@ -245,10 +245,10 @@ def _draw(run: "TrainingRun", outcome: "Outcome") -> list[Path]:
 
 
 def _show_end(console: "Console", run: "TrainingRun", outcome: "Outcome") -> None:
-    from rl_baselines.before_and_after import AFTER_BEST
     from rl_baselines.comparison_report import comparison_header, comparison_rows, sentences
     from rl_baselines.reports import end_rows, how_to_go_on
     from rl_baselines.screen import show_table
+    from rl_baselines.transfer.before_and_after import AFTER_BEST
 
     pictures = _draw(run, outcome)
     show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, pictures))

@@ -18,31 +18,31 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.her import HerReplayBuffer
 
 from rl_baselines.algorithms import find_algorithm
-from rl_baselines.alignment import ElementMap
 from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
 from rl_baselines.checkpoint import SECOND_REPLAY_NAME
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
 from rl_baselines.comparison import Comparison
 from rl_baselines.config import RunConfig, RunOptions, to_flat
 from rl_baselines.evaluation import EvaluationResult
-from rl_baselines.freezing import make_freezing
 from rl_baselines.machine import describe_machine, machine_differences
 from rl_baselines.model_building import build_model
 from rl_baselines.model_zip import load_tensors, read_model_zip
 from rl_baselines.normalization import JSON_NAME, apply_statistics, read_statistics
 from rl_baselines.progress_file import ProgressFile
-from rl_baselines.rate_scaling import scale_rates
 from rl_baselines.records import mark
-from rl_baselines.residual import hold_parent
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
-from rl_baselines.retention import Retention
+from rl_baselines.retention.retention import Retention
 from rl_baselines.run_folder import RunFolder, is_run_folder
 from rl_baselines.run_record import end_of_record
 from rl_baselines.seeding import derive_seed
 from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
-from rl_baselines.transfer_plan import TransferPlan
-from rl_baselines.transitions import MixedBatches, empty_buffer_like
+from rl_baselines.transfer.alignment import ElementMap
+from rl_baselines.transfer.freezing import make_freezing
+from rl_baselines.transfer.plan import TransferPlan
+from rl_baselines.transfer.rate_scaling import scale_rates
+from rl_baselines.transfer.residual import hold_parent
+from rl_baselines.transfer.transitions import MixedBatches, empty_buffer_like
 from rl_baselines.vec_env import make_evaluation_env, make_training_env, share_statistics
 
 MAX_EVALUATION_ENVS = 8

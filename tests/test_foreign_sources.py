@@ -21,11 +21,11 @@ from strangers import edit_fields, gym_class, linear_schedule, members_of, pickl
 from rl_baselines import enjoy
 from rl_baselines import train as train_command
 from rl_baselines.errors import UsageError
-from rl_baselines.finetuning import inherited_layer
 from rl_baselines.model_zip import load_tensors, read_model_zip
 from rl_baselines.normalization import read_statistics_pickle
 from rl_baselines.resolution import complete
 from rl_baselines.sources import Source, resolve
+from rl_baselines.transfer.inheritance import inherited_layer
 
 LOAD = "--load-rl-model-path"
 CONFIG = {

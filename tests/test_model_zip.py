@@ -16,11 +16,11 @@ from stable_baselines3.common.noise import NormalActionNoise
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.errors import UsageError
-from rl_baselines.finetuning import inherited_layer
+from rl_baselines.foreign.zip_algorithm import identify_algorithm
 from rl_baselines.model_zip import load_tensors, plain_fields, read_model_zip, write_model_zip
 from rl_baselines.schedules import LearningRateSchedule
 from rl_baselines.sources import Source
-from rl_baselines.zip_algorithm import identify_algorithm
+from rl_baselines.transfer.inheritance import inherited_layer
 
 STOCK: dict[str, Any] = {  # algorithm, environment, policy
     "ppo": (PPO, "CartPole-v1", "MlpPolicy"),

@@ -8,8 +8,8 @@ import torch
 from cli import TINY, Run, call, call_train, shared_run, table_row
 
 from rl_baselines.enjoy import main as enjoy
-from rl_baselines.residual import chains_of, widened_net_arch
 from rl_baselines.train import main as train
+from rl_baselines.transfer.residual import chains_of, widened_net_arch
 
 LOAD = "--load-rl-model-path"
 PENDULUM = ("--env", "Pendulum-v1", "--num-timesteps", 60, "--eval-freq", 0, *TINY)

@@ -15,7 +15,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from strangers import Bomb, gym_box
 
 from rl_baselines.errors import UsageError
-from rl_baselines.restricted_pickle import Record, attributes_of, class_of, read_pickle
+from rl_baselines.foreign.restricted_pickle import Record, attributes_of, class_of, read_pickle
 
 ARRAYS = {
     "floats": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -13,8 +13,8 @@ from resuming import assert_same, content, resume, train_killed, train_whole
 from test_transfer import LOAD, policy
 
 from rl_baselines.checkpoint import Checkpoint, _hash_of_manifest, hash_of
-from rl_baselines.parts import part_of
 from rl_baselines.train import main
+from rl_baselines.transfer.parts import part_of
 
 COMMON = ("--seed", 7, "--keep-checkpoints", 0, "--eval-episodes", 2, "--memory-states", 64, "--compare-episodes", 2)
 COMMON = (*COMMON, "--gym-packages", "toy_envs", "killer", "--min-episodes-save", 2)

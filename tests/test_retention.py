@@ -22,10 +22,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, 
 
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.errors import UsageError
-from rl_baselines.extra_loss import ExtraLoss
-from rl_baselines.fisher import actor_parameters, fisher_information
 from rl_baselines.model_zip import write_model_zip
-from rl_baselines.penalties import (
+from rl_baselines.retention.extra_loss import ExtraLoss
+from rl_baselines.retention.fisher import actor_parameters, fisher_information
+from rl_baselines.retention.penalties import (
     MEMORY_BATCH,
     MemoryAndValueDistance,
     MemoryDistance,
@@ -33,10 +33,10 @@ from rl_baselines.penalties import (
     TeacherDistance,
     distance,
 )
-from rl_baselines.policy_outputs import OutputKind, action_parameters, output_kind, policy_input, state_values
-from rl_baselines.retention import RETENTION_KINDS, Retention, check_retention
+from rl_baselines.retention.policy_outputs import OutputKind, action_parameters, output_kind, policy_input, state_values
+from rl_baselines.retention.retention import RETENTION_KINDS, Retention, check_retention
+from rl_baselines.retention.state_memory import StateMemory, collect
 from rl_baselines.state_files import first_difference, read_state, write_state
-from rl_baselines.state_memory import StateMemory, collect
 
 
 class SlidingWalk(toy_envs.Walk):

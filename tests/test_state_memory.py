@@ -23,10 +23,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, 
 
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.errors import UsageError
-from rl_baselines.policy_outputs import OutputKind, policy_input, state_values
 from rl_baselines.random_agent import RandomAgent
-from rl_baselines.state_files import first_difference
-from rl_baselines.state_memory import (
+from rl_baselines.retention.policy_outputs import OutputKind, policy_input, state_values
+from rl_baselines.retention.state_memory import (
     Label,
     StateMemory,
     can_remember,
@@ -36,6 +35,7 @@ from rl_baselines.state_memory import (
     states_that_fit,
     write_memory,
 )
+from rl_baselines.state_files import first_difference
 
 
 class SlidingWalk(toy_envs.Walk):

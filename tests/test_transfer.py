@@ -14,15 +14,15 @@ from cli import TINY, Finished, Run, call, call_train, differences, shared_run, 
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from rl_baselines.alignment import Alignment, element_names, identity_map, layout_of, match_elements
 from rl_baselines.beginnings import begin
 from rl_baselines.config import options_from_flat
 from rl_baselines.errors import UsageError
-from rl_baselines.parts import matching_names, parse_parts, part_of
-from rl_baselines.rate_scaling import scale_rates
 from rl_baselines.train import main as train
 from rl_baselines.train import plan_from
 from rl_baselines.training import Outcome, TrainingRun
+from rl_baselines.transfer.alignment import Alignment, element_names, identity_map, layout_of, match_elements
+from rl_baselines.transfer.parts import matching_names, parse_parts, part_of
+from rl_baselines.transfer.rate_scaling import scale_rates
 
 LOAD = "--load-rl-model-path"
 QUICK = ("--compare-episodes", 0, "--eval-freq", 0, "--best-by", "train", "--memory-states", 0)
@@ -295,7 +295,7 @@ def test_statistics_are_kept_frozen_adapted_or_fresh(
 
 
 def test_statistics_that_adapt_count_for_little(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from rl_baselines import loading
+    from rl_baselines.transfer import loading
 
     capped = loading._with_count_capped({"observations": {"mean": [1.0], "count": 5e6}, "returns": {"count": 30.0}})
     assert capped == {"observations": {"mean": [1.0], "count": 10_000}, "returns": {"count": 30.0}}

@@ -11,13 +11,13 @@ import torch
 import toy_envs  # noqa: F401 - registers them
 from cli import TINY, Run, call, call_train, shared_run, table_row
 
-from rl_baselines.before_and_after import is_worse_than_at_home
 from rl_baselines.config import RunConfig, changed
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.lineage import main as lineage
-from rl_baselines.state_memory import read_memory
+from rl_baselines.retention.state_memory import read_memory
 from rl_baselines.train import main as train
-from rl_baselines.transfer_plan import FeatureShift, advise, feature_shifts
+from rl_baselines.transfer.before_and_after import is_worse_than_at_home
+from rl_baselines.transfer.plan import FeatureShift, advise, feature_shifts
 
 LOAD = "--load-rl-model-path"
 TREND = ("--env", "Trend-v0", "--gym-packages", "toy_envs", "--n-envs", 2, "--hyperparam", "n_steps:16", *TINY)

@@ -19,11 +19,11 @@ from test_transfer import LOAD, QUICK, fine_tune, set_up
 from rl_baselines.callbacks import StopTraining
 from rl_baselines.errors import UsageError
 from rl_baselines.replay_chunks import chunked_arrays
-from rl_baselines.source_replay import read_replay
 from rl_baselines.sources import resolve
 from rl_baselines.train import main as train
 from rl_baselines.training import Outcome
-from rl_baselines.transitions import MixedBatches, Transitions, empty_buffer_like, fill, find_obstacle
+from rl_baselines.transfer.source_replay import read_replay
+from rl_baselines.transfer.transitions import MixedBatches, Transitions, empty_buffer_like, fill, find_obstacle
 
 NUMBER, TORQUE = spaces.Box(-np.inf, np.inf, (1,)), spaces.Box(-1, 1, (1,))
 PICTURES = spaces.Dict({"number": NUMBER, "picture": spaces.Box(0, 255, (1, 4, 4), np.uint8)})

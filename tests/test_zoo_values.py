@@ -7,8 +7,8 @@ import pytest
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.errors import UsageError
-from rl_baselines.zoo_settings import normalization_of, told_by_config
-from rl_baselines.zoo_values import linear_start, read_zoo_file, zoo_value
+from rl_baselines.foreign.zoo_settings import normalization_of, told_by_config
+from rl_baselines.foreign.zoo_values import linear_start, read_zoo_file, zoo_value
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig
 from rl_baselines.errors import UsageError
-from rl_baselines.foreign_settings import foreign_layer
+from rl_baselines.foreign.settings import foreign_layer
 from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
 

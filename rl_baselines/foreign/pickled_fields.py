@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rl_baselines.errors import UsageError
-from rl_baselines.restricted_pickle import Record, attributes_of, class_of, read_pickle
+from rl_baselines.foreign.restricted_pickle import Record, attributes_of, class_of, read_pickle
 
 NOISE_CLASSES = {"NormalActionNoise": "normal", "OrnsteinUhlenbeckActionNoise": "ornstein-uhlenbeck"}
 

@@ -10,7 +10,7 @@ from stable_baselines3.common.save_util import recursive_setattr
 
 from rl_baselines.errors import UsageError
 from rl_baselines.model_zip import ModelZip
-from rl_baselines.parts import NETWORK_PARTS, optimized_names, optimizers_of, part_of
+from rl_baselines.transfer.parts import NETWORK_PARTS, optimized_names, optimizers_of, part_of
 
 
 class Layout(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_baselines.policy_outputs import (
+from rl_baselines.retention.policy_outputs import (
     BERNOULLI,
     CATEGORICAL,
     DETERMINISTIC,
@@ -19,7 +19,7 @@ from rl_baselines.policy_outputs import (
     select,
     set_to_act,
 )
-from rl_baselines.state_memory import StateMemory
+from rl_baselines.retention.state_memory import StateMemory
 
 FISHER_STATES = 1024
 _NOT_THE_ACTORS = ("value_net", "mlp_extractor.value_net", "vf_features_extractor", "log_std")

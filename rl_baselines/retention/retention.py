@@ -23,8 +23,8 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_baselines.errors import UsageError, unknown
-from rl_baselines.extra_loss import ALGORITHMS_WITH_EXTRA_LOSS, ExtraLoss
-from rl_baselines.penalties import (
+from rl_baselines.retention.extra_loss import ALGORITHMS_WITH_EXTRA_LOSS, ExtraLoss
+from rl_baselines.retention.penalties import (
     MemoryAndValueDistance,
     MemoryDistance,
     Penalty,
@@ -32,7 +32,7 @@ from rl_baselines.penalties import (
     TeacherDistance,
     WeightedStartDistance,
 )
-from rl_baselines.state_memory import StateMemory
+from rl_baselines.retention.state_memory import StateMemory
 
 DECAYS = ("constant", "linear")
 ON_POLICY = ("ppo", "a2c")

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from rl_baselines.alignment import Alignment
 from rl_baselines.errors import UsageError
+from rl_baselines.transfer.alignment import Alignment
 
 NO_NOISE_LOG_STD = -9.0
 """With state-dependent exploration: of the noise that new units bring, which is next to none at first."""

@@ -8,14 +8,20 @@ import gymnasium as gym
 from environments.registry import find_spec
 from rl_baselines.algorithms import Algorithm, find_algorithm
 from rl_baselines.errors import UsageError
+from rl_baselines.foreign.old_zips import check_goal_wrapper, modern_net_arch, told_by_parameters
+from rl_baselines.foreign.zoo_folder import ARGUMENTS, CONFIG
+from rl_baselines.foreign.zoo_settings import (
+    NORMALIZATION,
+    Told,
+    plain_policy_options,
+    plain_replay_options,
+    told_by_config,
+)
+from rl_baselines.foreign.zoo_values import linear_start
 from rl_baselines.hyperparameters import hyperparameter_hints
 from rl_baselines.literals import coerce
-from rl_baselines.old_zips import check_goal_wrapper, modern_net_arch, told_by_parameters
 from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
-from rl_baselines.zoo_folder import ARGUMENTS, CONFIG
-from rl_baselines.zoo_settings import NORMALIZATION, Told, plain_policy_options, plain_replay_options, told_by_config
-from rl_baselines.zoo_values import linear_start
 
 ZIP_FIELDS = {"n_envs": "n_envs", "num_timesteps": "_total_timesteps"}  # settings and the fields that tell them
 NOT_FIELDS = ("learning_rate", "n_minibatches", "noise_type", "noise_std", "replay_buffer_kwargs")

@@ -7,16 +7,23 @@ import numpy as np
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
-from rl_baselines.alignment import Alignment, ElementMap, element_names, identity_map, layout_of, match_elements
 from rl_baselines.errors import UsageError
 from rl_baselines.normalization import apply_statistics
-from rl_baselines.residual import ResidualLayout
-from rl_baselines.source_replay import read_replay
+from rl_baselines.retention.state_memory import StateMemory, collect, read_memory, relabelled, states_that_fit
 from rl_baselines.sources import Source
-from rl_baselines.state_memory import StateMemory, collect, read_memory, relabelled, states_that_fit
-from rl_baselines.transfer import Layout, Row, load_entropy, load_networks, load_optimizers, reset_std
-from rl_baselines.transfer_choices import TransferChoices
-from rl_baselines.transitions import MixedBatches, empty_buffer_like, fill, find_obstacle
+from rl_baselines.transfer.alignment import (
+    Alignment,
+    ElementMap,
+    element_names,
+    identity_map,
+    layout_of,
+    match_elements,
+)
+from rl_baselines.transfer.choices import TransferChoices
+from rl_baselines.transfer.networks import Layout, Row, load_entropy, load_networks, load_optimizers, reset_std
+from rl_baselines.transfer.residual import ResidualLayout
+from rl_baselines.transfer.source_replay import read_replay
+from rl_baselines.transfer.transitions import MixedBatches, empty_buffer_like, fill, find_obstacle
 from rl_baselines.vec_env import make_evaluation_env, share_statistics
 
 if TYPE_CHECKING:

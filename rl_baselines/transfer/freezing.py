@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import RunConfig
-from rl_baselines.parts import matching_names, optimized_names, optimizers_of, parameters_of, part_of
+from rl_baselines.transfer.parts import matching_names, optimized_names, optimizers_of, parameters_of, part_of
 
 EXPLAINED_VARIANCE = 0.5
 """From here on a critic tells good states from bad ones well enough to teach the policy."""

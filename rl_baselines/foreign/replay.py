@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from rl_baselines.errors import UsageError
-from rl_baselines.restricted_pickle import attributes_of, class_of, read_pickle
+from rl_baselines.foreign.restricted_pickle import attributes_of, class_of, read_pickle
 
 CLASSES = ("ReplayBuffer", "DictReplayBuffer", "HerReplayBuffer")
 ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")

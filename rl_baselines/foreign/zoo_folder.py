@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_baselines.errors import UsageError
-from rl_baselines.zoo_values import read_zoo_file
+from rl_baselines.foreign.zoo_values import read_zoo_file
 
 CONFIG, ARGUMENTS, BEST, REPLAY = "config.yml", "args.yml", "best_model.zip", "replay_buffer.pkl"
 STATISTICS = ("vecnormalize.pkl", "vec_normalize.pkl")

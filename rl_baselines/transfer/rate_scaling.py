@@ -7,7 +7,7 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from rl_baselines.errors import UsageError
-from rl_baselines.parts import optimized_names, optimizers_of, parameters_of, part_of
+from rl_baselines.transfer.parts import optimized_names, optimizers_of, parameters_of, part_of
 
 
 def scale_rates(model: BaseAlgorithm, factors: Mapping[str, float]) -> None:

@@ -13,12 +13,12 @@ from gymnasium.spaces import Space
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig, RunConfig, changed, default_of, flag_of, settings_of, to_flat
 from rl_baselines.errors import UsageError
-from rl_baselines.finetuning import inherited_layer
-from rl_baselines.parts import parse_parts
-from rl_baselines.residual import widened_net_arch
 from rl_baselines.resolution import RunPlan, complete
-from rl_baselines.source_replay import has_replay
 from rl_baselines.sources import Source
+from rl_baselines.transfer.inheritance import inherited_layer
+from rl_baselines.transfer.parts import parse_parts
+from rl_baselines.transfer.residual import widened_net_arch
+from rl_baselines.transfer.source_replay import has_replay
 
 WITHOUT_GRADIENTS = ("trpo", "ars", "random_agent")
 """Algorithms that move their policy otherwise than by an optimiser's steps."""

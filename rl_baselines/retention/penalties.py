@@ -14,8 +14,8 @@ from torch.nn.functional import logsigmoid
 
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import random_states_kept
-from rl_baselines.fisher import actor_parameters, fisher_information
-from rl_baselines.policy_outputs import (
+from rl_baselines.retention.fisher import actor_parameters, fisher_information
+from rl_baselines.retention.policy_outputs import (
     BERNOULLI,
     CATEGORICAL,
     DETERMINISTIC,
@@ -29,7 +29,7 @@ from rl_baselines.policy_outputs import (
     set_to_act,
     state_values,
 )
-from rl_baselines.state_memory import StateMemory
+from rl_baselines.retention.state_memory import StateMemory
 
 MEMORY_BATCH = 64
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rl_baselines.alignment import element_names, identity_map
 from rl_baselines.comparison import Comparison, Scores, compare
 from rl_baselines.config import RunConfig, to_flat
 from rl_baselines.errors import UsageError
@@ -13,9 +12,10 @@ from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds
 from rl_baselines.model_building import load_to_act
 from rl_baselines.random_agent import RandomPolicy
 from rl_baselines.resolution import Layer
+from rl_baselines.retention.state_memory import can_remember, collect
 from rl_baselines.sources import Source
-from rl_baselines.state_memory import can_remember, collect
-from rl_baselines.transfer_plan import FeatureShift, feature_shifts
+from rl_baselines.transfer.alignment import element_names, identity_map
+from rl_baselines.transfer.plan import FeatureShift, feature_shifts
 from rl_baselines.vec_env import make_evaluation_env
 
 if TYPE_CHECKING:

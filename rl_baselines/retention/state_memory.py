@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_no
 from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import random_states_kept
-from rl_baselines.policy_outputs import (
+from rl_baselines.retention.policy_outputs import (
     Observations,
     OutputKind,
     action_parameters,

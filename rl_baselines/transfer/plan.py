@@ -11,9 +11,9 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from rl_baselines.config import RunConfig
 from rl_baselines.evaluation import EvaluationResult
-from rl_baselines.freezing import EXPLAINED_VARIANCE, Freezing
-from rl_baselines.retention import Retention
-from rl_baselines.transfer import Row
+from rl_baselines.retention.retention import Retention
+from rl_baselines.transfer.freezing import EXPLAINED_VARIANCE, Freezing
+from rl_baselines.transfer.networks import Row
 
 SHIFT_SHOWN = 1.0
 """Standard deviations of the parent's observations by which a feature's mean must have moved to be shown."""

@@ -9,9 +9,9 @@ from typing import Any
 from rl_baselines.algorithms import Algorithm
 from rl_baselines.env_wrappers import parse_wrapper, wrapper_text
 from rl_baselines.errors import UsageError
+from rl_baselines.foreign.zoo_values import linear_start, zoo_value
 from rl_baselines.hyperparameters import ACTIVATIONS, hyperparameter_hints
 from rl_baselines.literals import coerce
-from rl_baselines.zoo_values import linear_start, zoo_value
 
 POLICY_FIELDS = (  # policy options that can be written as plain values
     *("net_arch", "ortho_init", "log_std_init", "n_critics", "share_features_extractor", "normalize_images"),

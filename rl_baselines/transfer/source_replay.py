@@ -4,7 +4,7 @@ from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.replay_chunks import read_slots
 from rl_baselines.sources import Source
 from rl_baselines.state_files import read_state
-from rl_baselines.transitions import Transitions
+from rl_baselines.transfer.transitions import Transitions
 
 
 def has_replay(source: Source) -> bool:

@@ -1,0 +1,1 @@
+"""Holding a fine-tuned policy near its parent: state memories and penalties."""
