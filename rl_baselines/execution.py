@@ -79,7 +79,8 @@ def _train(
 
 def complete_plan(run: TrainingRun, plan: TransferPlan) -> None:
     """Add to a plan what the loaded policy is worth, and store it."""
-    names = ((BEFORE, "new environment"), (PARENT_AT_HOME, "parent's environment"))
+    here = "new environment" if acts_as_parent(run) else "new environment, by a new policy"
+    names = ((BEFORE, here), (PARENT_AT_HOME, "parent's environment"))
     plan.zero_shot = {words: run.comparisons[name] for name, words in names if name in run.comparisons}
     has_changed = run.home is not None or run.observation_map is not None
     if has_changed and run.plan.source is not None and plan.zero_shot:
@@ -118,8 +119,18 @@ def store_memory(run: TrainingRun, announce: Callable[[str], None]) -> None:
         env.close()
 
 
+def acts_as_parent(run: TrainingRun) -> bool:
+    """Tell whether a fine-tune began with its parent's policy."""
+    return bool(run.model.acts_by_policy)  # type: ignore[attr-defined]
+
+
 def store_comparison(run: TrainingRun) -> Comparison | None:
-    """Judge the fine-tune by its evaluations, and store the judgement."""
+    """Judge the fine-tune by its evaluations, and store the judgement.
+
+    None where the parent's policy was not loaded: what came before is not the parent then.
+    """
+    if not acts_as_parent(run):
+        return None
     found = judge(run.comparisons, run.home is not None, run.not_at_home)
     if found is not None:
         write_json(run.folder.comparison, found.to_dict())

@@ -1,6 +1,7 @@
 """The plan of a fine-tune, what it measures before and after, and what holds it near its parent, by the command."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ def test_the_same_environment_has_one_column(trend: Run, tmp_path: Path) -> None
     assert json.loads((child.path / "comparison.json").read_text())["old"] is None
     assert plan_of(child)["zero_shot"].keys() == {"new environment"} and plan_of(child)["shifts"] == []
     assert "old environment" not in done.out
+
+
+def test_without_the_parents_policy_nothing_is_judged(trend: Run, tmp_path: Path) -> None:
+    flags = ("--load-parts", "critic", "--num-timesteps", 64, "--compare-episodes", 2, *QUIET)
+    child, done = call_train(LOAD, f"{trend.path}@last", *flags, log_dir=tmp_path)
+    assert plan_of(child)["zero_shot"].keys() == {"new environment, by a new policy"}
+    assert not (child.path / "comparison.json").exists() and "Parent and child" not in done.out
 
 
 def test_shifts_are_told_per_feature() -> None:
@@ -178,6 +186,24 @@ def test_states_are_made_where_a_source_has_none(trend: Run, tmp_path: Path, tmp
     done = call(train, LOAD, plain, *flags)
     assert done.code == 2 and "does not tell which that is; take --retain kl or l2sp" in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_a_zip_that_tells_no_algorithm_is_taken_for_the_one_named(tmp_path: Path) -> None:
+    plain, silent = tmp_path / "plain.zip", tmp_path / "silent.zip"
+    model = sb3.PPO("MlpPolicy", "CartPole-v1", n_steps=32, batch_size=32, learning_rate=0.001, device="cpu")
+    model.save(plain)
+    with zipfile.ZipFile(plain) as there, zipfile.ZipFile(silent, "w") as here:
+        for name in there.namelist():
+            content = there.read(name)
+            if name == "data":
+                fields = json.loads(content)
+                content = json.dumps({key: fields[key] for key in fields if key != "policy_class"}).encode()
+            here.writestr(name, content)
+    flags = (LOAD, silent, "--env", "CartPole-v1", "--num-timesteps", 32, "--compare-episodes", 0, *QUIET)
+    done = call(train, *flags, "--log-dir", tmp_path / "refused")
+    assert done.code == 2 and "give --algo" in done.err
+    child, _ = call_train(*flags, "--algo", "ppo", log_dir=tmp_path / "child")
+    assert child.settings["algo"] == "ppo" and child.settings["new_lr"] == pytest.approx(1e-5)
 
 
 def test_states_with_other_observations_are_refused(tmp_path: Path) -> None:

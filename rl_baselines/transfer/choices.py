@@ -25,7 +25,7 @@ WITHOUT_GRADIENTS = ("trpo", "ars", "random_agent")
 WITHOUT_CRITIC = ("dqn", "qrdqn")
 WITH_BATCH_STATISTICS = ("crossq",)
 """Algorithms whose networks would change while their parameters stand still."""
-CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr", "compare_episodes", "trust_source")
+CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr", "compare_episodes")
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
     :raises UsageError: for what was asked for and cannot be done
     """
     config, environment = plan.config, plan.config.environment
-    here = {"env": environment.env, "gym_packages": environment.gym_packages}
+    here = {"env": environment.env, "gym_packages": environment.gym_packages, "algo": config.algorithm.algo}
     inherited: Mapping[str, Any] = inherited_layer(source, here)[0].values
     parent, other_spaces = None, ""
     known = _parent(source)
