@@ -259,6 +259,10 @@ class RunConfig:
         for name in ("clip_obs", "clip_reward", "new_lr"):
             if flat[name] is not None and not 0 < flat[name] < float("inf"):
                 raise UsageError(f"{flag_of(name)} must be a positive number, got {flat[name]}")
+        for part, factor in flat["lr_scale"].items():
+            number = coerce(factor, float, f"--lr-scale {part}")
+            if not 0 <= number < float("inf"):
+                raise UsageError(f"--lr-scale {part} must be a number of at least 0, got {number:g}")
         if flat["replay_mix"] is not None and not 0 < flat["replay_mix"] < 1:
             raise UsageError(f"--replay-mix is a share between 0 and 1, got {flat['replay_mix']}")
         if flat["retain"] == "none" and (flat["retain_coef"] is not None or flat["retain_decay"] != "constant"):

@@ -156,6 +156,10 @@ def test_reset_optimizer_forgets_the_moments(tmp_path: Path, tmp_path_factory: p
         (("--critic-warmup", "long"), "--critic-warmup expects auto, off or a number of steps, got long"),
         (("--reset-std",), "--reset-std needs a policy with a standard deviation of its own"),
         (("--lr-scale", "actor:.1"), "--lr-scale actor: no optimiser of this model trains such a part; there are "),
+        (("--lr-scale", "policy:fast"), "--lr-scale policy expects a number, got 'fast'"),
+        (("--lr-scale", "policy:-1"), "--lr-scale policy must be a number of at least 0, got -1"),
+        (("--lr-scale", "policy:.inf"), "--lr-scale policy must be a number of at least 0, got inf"),
+        (("--load-parts", ","), "--load-parts names no part; there are policy, critic, features"),
         (("--lr-warmup", 10_000), "--lr-warmup 10000 is longer than the run of"),
         (("--policy-kwargs", "net_arch:[24]"), r"has shape \(16, 4\) in the source and \(24, 4\) in this run"),
         (("--policy-kwargs", "net_arch:[16,16]"), "is in this run but not in the source"),
@@ -401,6 +405,15 @@ def test_learning_rate_of_a_part_is_a_multiple() -> None:
             assert not moved[0.0][name].any() and moved[1.0][name].any()
         else:
             assert torch.equal(moved[0.1][name], moved[1.0][name])
+
+
+@pytest.mark.parametrize("algo", ["trpo", "ars"])
+def test_rates_of_parts_need_an_optimiser_from_scratch_too(algo: str, tmp_path: Path) -> None:
+    done = call(train, "--env", "CartPole-v1", "--algo", algo, "--lr-scale", "policy:.5", "--log-dir", tmp_path)
+    assert done.code == 2 and not list(tmp_path.rglob("run.json"))
+    assert done.err == (
+        f"error: --lr-scale does not go with {algo}, which moves its policy otherwise than by an optimiser\n"
+    )
 
 
 def test_learning_rate_rises_over_its_warm_up(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

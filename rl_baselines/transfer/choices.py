@@ -60,10 +60,11 @@ class FineTunePlan(RunPlan):
 
 
 def check_scratch(config: RunConfig) -> None:
-    """Refuse settings of a fine-tune in a run that begins from scratch.
+    """Refuse settings of a fine-tune in a run that begins from scratch, and what its algorithm cannot do.
 
     :raises UsageError: naming the first
     """
+    _check_gradients(config)
     for item, _ in settings_of((FineTuningConfig,)):
         value = getattr(config.fine_tuning, item.name)
         if item.name not in CHECKED_ELSEWHERE and value != default_of(item):
@@ -130,6 +131,16 @@ def _other_spaces(theirs: Sequence[Space[Any]], own: Sequence[Space[Any]], paren
     return ""
 
 
+def _check_gradients(config: RunConfig) -> None:
+    """Refuse what an optimiser would have to do, where none moves the policy."""
+    algorithm = config.algorithm.algo
+    for flag, is_given in (("--freeze", config.fine_tuning.freeze), ("--lr-scale", config.algorithm.lr_scale)):
+        if is_given and algorithm in WITHOUT_GRADIENTS:
+            raise UsageError(
+                f"{flag} does not go with {algorithm}, which moves its policy otherwise than by an optimiser"
+            )
+
+
 def _check_algorithm(config: RunConfig, algorithm: str) -> None:
     settings = config.fine_tuning
     asks_for_warmup = settings.critic_warmup not in ("auto", "off")
@@ -138,12 +149,7 @@ def _check_algorithm(config: RunConfig, algorithm: str) -> None:
         raise UsageError(
             f"{flag} does not go with {algorithm}: the batch statistics of its networks would go on changing"
         )
-    if algorithm in WITHOUT_GRADIENTS:
-        for flag, is_given in (("--freeze", settings.freeze), ("--lr-scale", config.algorithm.lr_scale)):
-            if is_given:
-                raise UsageError(
-                    f"{flag} does not go with {algorithm}, which moves its policy otherwise than by an optimiser"
-                )
+    _check_gradients(config)
     if asks_for_warmup:
         if not settings.critic_warmup.isdigit():
             raise UsageError(f"--critic-warmup expects auto, off or a number of steps, got {settings.critic_warmup}")

@@ -30,9 +30,11 @@ def part_of(name: str) -> str:
 def parse_parts(texts: Sequence[str]) -> tuple[str, ...]:
     """Read a list of parts, each text one of them or several with commas between; none stands for all.
 
-    :raises UsageError: for an unknown part, with the nearest match
+    :raises UsageError: for an unknown part, with the nearest match, or when a text names none
     """
     names = [name for text in texts for name in text.split(",") if name]
+    if texts and not names:
+        raise UsageError(f"--load-parts names no part; there are {', '.join(PARTS)}")
     for name in names:
         if name not in PARTS:
             raise unknown("part of a model", name, PARTS)

@@ -16,8 +16,9 @@ def scale_rates(model: BaseAlgorithm, factors: Mapping[str, float]) -> None:
     An optimiser's step of a parameter is multiplied by the factor of its part. For the optimisers of
     Stable-Baselines3's algorithms, whose steps are proportional to the rate, that is the same as a rate of its own.
 
-    :param factors: by part: ``policy``, ``critic``, ``features`` or ``entropy``; others go at the rate itself
-    :raises UsageError: for another part, a negative factor, or a part that no optimiser trains
+    :param factors: at least 0, by part: ``policy``, ``critic``, ``features`` or ``entropy``; others go at the rate
+        itself
+    :raises UsageError: for another part, or one that no optimiser trains
     """
     wanted = {part: float(factor) for part, factor in factors.items()}
     seen: set[str] = set()
