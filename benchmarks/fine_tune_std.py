@@ -2,21 +2,20 @@
 
     python benchmarks/fine_tune_std.py [--seeds N] [--quick]
 
-The shipped presets explore by generalised state-dependent exploration: there `log_std` scales features, an action's
-standard deviation hangs on the state, and the parameter alone does not tell whether a policy still explores. So that
-"the standard deviation has collapsed" is a plain number, this benchmark takes the presets' task, kuka_button_ppo and
-kuka_button_random_target, without it: independent Gaussian noise, and the dense reward, since by such noise no arm
-finds the sparse one. The parents train for 81,920 steps without an entropy bonus. Of one, with seed 100, which is none
-of the measured ones, success was complete and the standard deviation still 0.90: by the rule below no problem.
+For each seed one parent is trained by the shipped preset kuka_button_ppo, 40,960 steps without an entropy bonus, and
+its best model is fine-tuned to a button that lies elsewhere in every episode, as kuka_button_random_target does it,
+for 81,920 steps at the parent's learning rate, evaluated every 8,192 steps on 50 episodes with the same starts. Arms:
+kept (as the command does it), reset_std (``--reset-std``), scratch (the parent's preset on the new task).
 
-Arms, each 61,440 steps with the button anywhere at the parent's learning rate, evaluated every 6,144 steps on 50
-episodes with the same starts: kept (as the command does it), reset_std (``--reset-std``), scratch. Measures: area under
-the curve of success (mean over the evaluations), and success of the last evaluation.
-
-Fixed beforehand, by 95 % intervals (Student's t over seeds) of paired differences: better above 0, worse below, else
+Measures: area under the curve of success (mean over the evaluations), and success of the last evaluation. Fixed
+beforehand, by 95 % intervals (Student's t over seeds) of paired differences: better above 0, worse below, else
 inconclusive; against kept, and against scratch. All inconclusive where the parents succeed in less than half of the
-episodes in their own environment, where their mean standard deviation is not below 0.2 (where the command's plan
-advises to reset it), or where kept has an area of 0.9 or more: then it is no problem.
+episodes in their own environment, or where kept has an area of 0.9 or more: then it is no problem.
+
+The presets explore by generalised state-dependent exploration, whose `log_std` scales features: the mean of its
+exponential, 1 at the start, is given beside, and is not an action's standard deviation. Tried with seed 100, which is
+none of the measured ones: independent Gaussian noise and the dense reward (81,920 steps, 10 epochs: standard deviation
+0.90; 245,760 steps, 20 epochs: 0.37) give parents of which kept, too, succeeds in 0.96 from its first evaluation on.
 """
 
 from pathlib import Path
@@ -25,29 +24,25 @@ from pairs import Options, Run, Runs, options_of, paired, parser_of, show_table,
 
 NAME = "fine_tune_std"
 KNOWN = 0.5
-COLLAPSED_STD = 0.2
 SOLVED_AREA = 0.9
 LEARNING_RATE = 1e-3
-SCRATCH_FLAGS = (
-    *("--config", "kuka_button_ppo", "--env-kwargs", "shape_reward:true", "action_repeat:8", "--best-by", "train"),
-    *("--hyperparam", "use_sde:false", "sde_sample_freq:-1", f"learning_rate:{LEARNING_RATE}"),
-)
+PRESET = ("--config", "kuka_button_ppo", "--best-by", "eval")
 KEPT, RESET, SCRATCH = "kept", "reset_std", "scratch"
 ARMS = (KEPT, RESET, SCRATCH)
 
 
 def flags_of(options: Options, arm: str, parent: Run) -> tuple[object, ...]:
     """Give the command's flags for an arm."""
-    n_steps, eval_freq, n_episodes = (4096, 2048, 4) if options.quick else (61_440, 6144, 50)
+    n_steps, eval_freq, n_episodes = (4096, 2048, 4) if options.quick else (81_920, 8192, 50)
     last = ("--num-timesteps", n_steps, "--eval-freq", eval_freq, "--eval-episodes", n_episodes, "--random-target")
     if arm == SCRATCH:
-        return (*SCRATCH_FLAGS, *last)
-    source = ("--load-rl-model-path", f"{parent.path}@last", "--new-lr", LEARNING_RATE)
+        return (*PRESET, *last)
+    source = ("--load-rl-model-path", parent.path, "--new-lr", LEARNING_RATE)
     return (*source, *last, "--compare-episodes", n_episodes, *(("--reset-std",) if arm == RESET else ()))
 
 
 def mean_std(model: Path) -> float:
-    """Give the mean standard deviation of a saved Gaussian policy, read by stock Stable-Baselines3."""
+    """Give the mean of exp(log_std) of a saved policy, read by stock Stable-Baselines3."""
     from stable_baselines3 import PPO
 
     return float(PPO.load(model, device="cpu").policy.log_std.detach().exp().mean())
@@ -64,8 +59,8 @@ def measure(options: Options) -> tuple[list[Run], dict[str, list[Run]]]:
     parents: list[Run] = []
     found: dict[str, list[Run]] = {arm: [] for arm in ARMS}
     for seed in options.seeds:
-        n_steps = 4096 if options.quick else 81_920
-        parents.append(runs.train("parent", seed, *SCRATCH_FLAGS, "--eval-freq", 0, "--num-timesteps", n_steps))
+        n_steps = 4096 if options.quick else 40_960
+        parents.append(runs.train("parent", seed, *PRESET, "--num-timesteps", n_steps))
         for arm in ARMS:
             found[arm].append(runs.train(arm, seed, *flags_of(options, arm, parents[-1])))
     return parents, found
@@ -85,7 +80,7 @@ def verdict(ours: list[float], theirs: list[float], problem: str) -> str:
 
 def report(options: Options, parents: list[Run], runs: dict[str, list[Run]]) -> None:
     """Print and store what came out."""
-    std = [mean_std(parent.last_model) for parent in parents]
+    std = [mean_std(parent.best_model) for parent in parents]
     areas = {arm: [area(run) for run in runs[arm]] for arm in ARMS}
     last = {arm: [run.evaluations[-1]["success_rate"] for run in runs[arm]] for arm in ARMS}
     at_home = [run.comparison("parent, its env", "success_rate") for run in runs[KEPT]]
@@ -96,12 +91,10 @@ def report(options: Options, parents: list[Run], runs: dict[str, list[Run]]) -> 
             *((arm, str(student(areas[arm])), str(student(last[arm]))) for arm in ARMS),
         ]
     )
-    print(f"parents: success {student(at_home)}, zero-shot {student(zero_shot)}, standard deviation {student(std)}")
+    print(f"parents: success {student(at_home)}, zero-shot {student(zero_shot)}, exp(log_std) {student(std)}")
     problem = ""
     if student(at_home).mean < KNOWN:
         problem = "the parents do not know their task"
-    elif student(std).mean >= COLLAPSED_STD:
-        problem = "the parents' standard deviation has not collapsed"
     elif student(areas[KEPT]).mean >= SOLVED_AREA:
         problem = "kept has no problem"
     verdicts = {

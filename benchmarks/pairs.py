@@ -97,6 +97,11 @@ class Run:
         return float(self.record["comparisons"][name][measure])
 
     @property
+    def best_model(self) -> Path:
+        """The zip of the best model."""
+        return (self.path / "best" / "model.zip").resolve()
+
+    @property
     def last_model(self) -> Path:
         """The zip of the last model."""
         return (self.path / "last" / "model.zip").resolve()

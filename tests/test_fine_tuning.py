@@ -17,6 +17,7 @@ import toy_envs  # noqa: F401 - registers them
 from cli import (
     TINY,
     Run,
+    call,
     call_train,
     differences,
     flatten,
@@ -32,8 +33,11 @@ from rl_baselines.beginnings import begin
 from rl_baselines.config import options_from_flat
 from rl_baselines.evaluation import evaluation_seeds
 from rl_baselines.run_folder import RunFolder
+from rl_baselines.sources import resolve
+from rl_baselines.train import main as train
 from rl_baselines.train import plan_from
 from rl_baselines.training import Outcome
+from rl_baselines.transfer.inheritance import inherited_layer
 
 LOAD = "--load-rl-model-path"
 SHORT = ("--num-timesteps", 64, "--compare-episodes", 0, "--eval-freq", 0, "--best-by", "train")
@@ -195,6 +199,20 @@ def test_options_of_our_robots_are_inherited_one_by_one(
     kwargs = {"max_steps": 30, "observation": "ground_truth", "random_target": True}
     assert child.settings["env_kwargs"] == child.record["environment"]["kwargs"] == kwargs
     assert child.settings["srl_model"] == "ground_truth" == child.path.parents[1].name
+
+
+def test_observations_of_our_robots_are_not_asked_of_other_environments(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    parent = shared_run(tmp_path_factory, "kuka_ppo")
+    source = resolve(str(parent.path), tmp_path)
+    layer, notes = inherited_layer(source, {"env": "CartPole-v1"})
+    assert layer.values["srl_model"] is None and layer.values["env_kwargs"] == {}
+    assert "observations ground_truth, which CartPole-v1 has not" in notes
+    layer, notes = inherited_layer(source, {"env": "MobileRobotGymEnv-v0"})
+    assert layer.values["srl_model"] == "ground_truth" and not any("which" in note for note in notes)
+    done = call(train, LOAD, parent.path, "--env", "CartPole-v1", "--log-dir", tmp_path)
+    assert (done.code, len(done.err.splitlines())) == (2, 1) and "--srl-model" not in done.err
 
 
 def test_children_live_through_other_episodes_than_their_parents(

@@ -193,7 +193,12 @@ def test_networks_with_batch_statistics_cannot_stand_still(tmp_path: Path) -> No
         assert done.code == 2 and message in done.err and len(done.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("flags", [("--freeze", "policy"), ("--retain", "kl"), ("--reset-std",), ("--norm", "keep")])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(("--freeze", "policy"), ("--retain", "kl"), ("--reset-std",), ("--norm", "keep"), ("--compare-episodes", 9)),
+    ],
+)
 def test_settings_of_a_fine_tune_are_refused_from_scratch(flags: tuple[object, ...], tmp_path: Path) -> None:
     done = call(train, "--env", "CartPole-v1", *flags, "--log-dir", tmp_path)
     assert done.code == 2 and done.err == (

@@ -25,7 +25,7 @@ WITHOUT_GRADIENTS = ("trpo", "ars", "random_agent")
 WITHOUT_CRITIC = ("dqn", "qrdqn")
 WITH_BATCH_STATISTICS = ("crossq",)
 """Algorithms whose networks would change while their parameters stand still."""
-CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr", "compare_episodes")
+CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from environments.registry import ENVIRONMENTS
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig
 from rl_baselines.errors import UsageError
@@ -47,4 +48,8 @@ def _from_run(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[La
         values["env_kwargs"] = {}
         options = ", ".join(f"{name}:{value}" for name, value in settings["env_kwargs"].items())
         notes.append(f"environment options of {settings['env']} ({options})")
+    env = given.get("env") or settings["env"]
+    if (env in ENVIRONMENTS) != (settings["env"] in ENVIRONMENTS) and settings.get("srl_model"):
+        values["srl_model"] = None
+        notes.append(f"observations {settings['srl_model']}, which {env} has not")
     return Layer("parent", values), notes
