@@ -131,7 +131,11 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
 
     def render(self) -> np.ndarray | None:
         """Give a picture, uint8, (render_size, render_size, 3), in mode ``rgb_array``; a window shows itself."""
-        return self._picture(self._cameras[:1], self.options.render_size) if self.render_mode == "rgb_array" else None
+        return self.picture(self.options.render_size) if self.render_mode == "rgb_array" else None
+
+    def picture(self, size: int) -> np.ndarray:
+        """Draw what the first camera sees, whatever the render mode: uint8, (size, size, 3)."""
+        return self._picture(self._cameras[:1], size)
 
     def close(self) -> None:
         """Release the physics client; a second call does nothing."""

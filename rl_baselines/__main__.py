@@ -13,6 +13,7 @@ VERBS = {
     "inspect": "show all that is known of a saved model, and what can be done with it",
     "lineage": "show the runs that a run descends from, and those that descend from it",
     "diff": "show what differs between the settings of two runs",
+    "live": "start, stop and list the servers of the live view of trainings",
     "demonstration": "train a Kuka arm, fine-tune it and check that both worked",
 }
 

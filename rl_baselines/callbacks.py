@@ -19,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
 from rl_baselines.literals import parse_duration
+from rl_baselines.watched_episode import Watched, take_watched
 
 
 class StopTraining(Exception):  # noqa: N818 - no error, like StopIteration
@@ -104,6 +105,7 @@ class PeriodicEvaluation:
     :param frequency: timesteps between evaluations
     :param n_episodes: of each evaluation
     :param file: ``evaluations.csv``
+    :ivar on_result: told of every evaluation, and of the episode that was watched
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class PeriodicEvaluation:
         self.best: BestModel | None = None
         self.stop_value: float | None = None
         self.last_result: EvaluationResult | None = None
+        self.on_result: Callable[[EvaluationResult, Watched | None], None] | None = None
         self._last_timesteps = 0
 
     def at_boundary(self) -> None:
@@ -136,6 +139,8 @@ class PeriodicEvaluation:
         result = self.last_result = evaluate(self.model, env, self.seeds)
         self._memories = env.env_method("memory")
         self._record(result)
+        if self.on_result is not None:
+            self.on_result(result, take_watched(env))
         if self.best is not None:
             self.best.offer(result.mean_reward)
         if self.stop_value is not None and result.mean_reward >= self.stop_value:

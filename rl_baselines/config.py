@@ -206,6 +206,15 @@ class RunOptions:
         None, "Save and stop after this time, to be resumed: 90s, 30m, 5h50m, 2d.", metavar="TIME"
     )
     episode_window: int = setting(40, "Episodes in the moving average of the learning curve.")
+    vis: bool = setting(True, "Show the run live in a browser.")
+    port: int = setting(8097, "Port of the live view on this machine; its server is started where none answers.")
+    vis_server: str | None = setting(
+        None,
+        "A visdom server elsewhere to show the run on; the environment variables VISDOM_USERNAME and VISDOM_PASSWORD "
+        "log in.",
+        metavar="http://HOST:PORT",
+    )
+    track: Literal["wandb"] | None = setting(None, "Record the run with an experiment tracker too.")
 
 
 @dataclass(frozen=True)

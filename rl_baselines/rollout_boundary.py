@@ -4,7 +4,7 @@ There the model is whole: records, evaluations, checkpoints and stops all happen
 takes the progress of schedules at the start of each rollout (see `schedules`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -18,10 +18,12 @@ class RolloutBoundary:
     :ivar at_boundary: called before every rollout; it may raise to end the training there
     :ivar n_episodes: training episodes finished so far
     :ivar n_rollouts: rollouts finished so far
+    :ivar on_episode: told of every training episode that ends, as ``info["episode"]`` describes it
     :ivar acts_by_policy: a loaded policy acts from the first step, where an off-policy algorithm would act at random
     """
 
     at_boundary: Callable[[], None] | None = None
+    on_episode: Callable[[Mapping[str, Any]], None] | None = None
     n_episodes: int = 0
     n_rollouts: int = 0
     acts_by_policy: bool = False
@@ -51,7 +53,11 @@ class RolloutBoundary:
         return super()._sample_action(0 if self.acts_by_policy else learning_starts, *args, **kwargs)  # type: ignore[misc]
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], *args: Any, **kwargs: Any) -> None:
-        self.n_episodes += sum("episode" in info for info in infos)
+        for info in infos:
+            if "episode" in info:
+                self.n_episodes += 1
+                if self.on_episode is not None:
+                    self.on_episode(info["episode"])
         super()._update_info_buffer(infos, *args, **kwargs)  # type: ignore[misc]
 
     def _pass_boundary(self) -> None:
@@ -64,7 +70,7 @@ class RolloutBoundary:
         self._current_progress_remaining = progress_remaining(self._rollout_start_timesteps, self._total_timesteps)
 
 
-OWN_ATTRIBUTES = ("at_boundary", "n_episodes", "n_rollouts", "acts_by_policy", "_rollout_start_timesteps")
+OWN_ATTRIBUTES = ("at_boundary", "on_episode", "n_episodes", "n_rollouts", "acts_by_policy", "_rollout_start_timesteps")
 
 
 def with_rollout_boundary(algorithm: type[BaseAlgorithm]) -> type[BaseAlgorithm]:

@@ -14,6 +14,7 @@ from rl_baselines.config import RunOptions
 from rl_baselines.machine import describe_machine, package_versions
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import Resumption
+from rl_baselines.run_folder import RunFolder, is_run_folder
 from rl_baselines.sources import Source
 
 
@@ -60,6 +61,18 @@ def first_record(
         "git": _git_revision(),
         "resumes": [],
     }
+
+
+def parent_folder(record: Mapping[str, Any]) -> RunFolder | None:
+    """Give the folder of the run that a fine-tune began from, if it is there.
+
+    :param record: of the fine-tune
+    """
+    parent = record.get("parent")
+    if not parent:
+        return None
+    folder = RunFolder(Path(parent["path"]).parent.parent)
+    return folder if is_run_folder(folder.path) else None
 
 
 def resumed_record(resumption: Resumption, plan: RunPlan, argv: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,11 +103,23 @@ def set_up(given: dict[str, Any], argv: list[str], console: "Console") -> "Train
     return _begin(given, argv)
 
 
+def _checked_options(values: dict[str, Any]) -> RunOptions:
+    """Give the options, those of the live view checked too.
+
+    :raises UsageError: for a value out of range, or a server that does not answer
+    """
+    from rl_baselines.live.opening import check_view
+
+    options = options_from_flat(values)
+    check_view(options)
+    return options
+
+
 def _begin(given: dict[str, Any], argv: list[str]) -> "TrainingRun":
     from rl_baselines.beginnings import begin
 
     plan, merged = plan_from(given)
-    return begin(plan, options_from_flat(merged), argv)
+    return begin(plan, _checked_options(merged), argv)
 
 
 def _check_resume_flags(resumed: str, given: dict[str, Any], argv: list[str]) -> None:
@@ -152,7 +165,7 @@ def _resume(text: str, given: dict[str, Any], argv: list[str], console: "Console
             )
             resumption.folder.unlock()
             return None
-        return go_on(resumption, plan, options_from_flat({**record.get("options", {}), **given}), argv)
+        return go_on(resumption, plan, _checked_options({**record.get("options", {}), **given}), argv)
     except BaseException:
         resumption.folder.unlock()
         raise
@@ -167,7 +180,7 @@ def _auto_resume(given: dict[str, Any], argv: list[str], console: "Console") -> 
     plan, merged = plan_from(given)
     if (merged.get("load_rl_model_path") or "").partition("@")[0] == "latest":
         raise UsageError("--auto-resume needs a source that stays the same: name the run instead of latest")
-    options = options_from_flat(merged)
+    options = _checked_options(merged)
     with claimed(Path(options.log_dir)):
         matches = find_matches(plan.config, Path(options.log_dir))
         if matches.unfinished:
@@ -210,18 +223,23 @@ def _show_transfer(console: "Console", run: "TrainingRun") -> None:
 def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAction]") -> "Outcome":
     from rl_baselines.callbacks import SignalStop
     from rl_baselines.execution import train
+    from rl_baselines.live.opening import open_view
     from rl_baselines.screen import TrainingProgress
     from rl_baselines.training import Outcome
 
     outcome = Outcome()
 
     def announce(what: str) -> None:
-        console.print(what)
+        console.print(what, soft_wrap=True, markup=False)
 
-    with SignalStop(lambda name: announce(f"{name}: stopping after this update; once more stops at once")) as stopper:
+    with (
+        SignalStop(lambda name: announce(f"{name}: stopping after this update; once more stops at once")) as stopper,
+        closing(open_view(run, announce)) as view,
+    ):
         _show_start(console, run)
         with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
             train(run, [progress, stopper, *actions], outcome, announce, lambda: _show_transfer(console, run))
+        view.show_comparisons(run)
     return outcome
 
 

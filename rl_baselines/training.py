@@ -5,8 +5,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,8 +31,8 @@ from rl_baselines.records import mark
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
 from rl_baselines.retention.retention import Retention
-from rl_baselines.run_folder import RunFolder, is_run_folder
-from rl_baselines.run_record import end_of_record
+from rl_baselines.run_folder import RunFolder
+from rl_baselines.run_record import end_of_record, parent_folder
 from rl_baselines.seeding import derive_seed
 from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
 from rl_baselines.transfer.alignment import ElementMap
@@ -135,7 +133,10 @@ class TrainingRun:
             return None
         frequency = settings.eval_freq or max(1, self.plan.steps_planned // 20)
         n_episodes = settings.eval_episodes
-        make_env = partial(self.make_evaluation_env, n_episodes)
+
+        def make_env() -> VecEnv:
+            return self.make_evaluation_env(n_episodes, watched=evaluation.on_result is not None)
+
         evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self.folder.evaluations)
         evaluation.best = self.best if settings.best_by == "eval" else None
         evaluation.stop_value = self.config.training.stop_value
@@ -145,9 +146,12 @@ class TrainingRun:
         settings = self.config.evaluation
         return BestByTraining(self.best, settings.min_episodes_save) if settings.best_by == "train" else None
 
-    def make_evaluation_env(self, n_episodes: int) -> VecEnv:
-        """Build environments like the run's own to evaluate in; they normalize by the run's statistics."""
-        env = make_evaluation_env(self.config, min(n_episodes, MAX_EVALUATION_ENVS))
+    def make_evaluation_env(self, n_episodes: int, watched: bool = False) -> VecEnv:
+        """Build environments like the run's own to evaluate in; they normalize by the run's statistics.
+
+        :param watched: whether an episode of the first one is watched
+        """
+        env = make_evaluation_env(self.config, min(n_episodes, MAX_EVALUATION_ENVS), watched=watched)
         share_statistics(self.env, env)
         return env
 
@@ -176,11 +180,7 @@ class TrainingRun:
     @property
     def parent_folder(self) -> RunFolder | None:
         """The folder of the run that a fine-tune began from, if it is there."""
-        parent = self.record.get("parent")
-        if not parent:
-            return None
-        folder = RunFolder(Path(parent["path"]).parent.parent)
-        return folder if is_run_folder(folder.path) else None
+        return parent_folder(self.record)
 
     @property
     def is_fine_tune(self) -> bool:

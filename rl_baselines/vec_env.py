@@ -22,6 +22,7 @@ from rl_baselines.env_wrappers import make_env
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.process_vec_env import ProcessVecEnv
 from rl_baselines.resolution import normalizable_keys
+from rl_baselines.watched_episode import watch
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,13 @@ def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: P
     return wrap(DummyVecEnv(list(factories)), config, training=True)
 
 
-def make_evaluation_env(config: RunConfig, n_envs: int, render_mode: str | None = None) -> VecEnv:
+def make_evaluation_env(
+    config: RunConfig, n_envs: int, render_mode: str | None = None, watched: bool = False
+) -> VecEnv:
     """Build environments for evaluation: the same, but normalization statistics stand still and rewards stay raw.
 
     :param render_mode: ``rgb_array``, ``human`` or None
+    :param watched: whether the first one is, see `watched_episode`
     """
     environment = config.environment
     kwargs = {**environment.env_kwargs, **({"render_mode": render_mode} if render_mode else {})}
@@ -111,7 +115,10 @@ def make_evaluation_env(config: RunConfig, n_envs: int, render_mode: str | None 
         EnvFactory(environment.env, environment.gym_packages, kwargs, seed, wrappers=environment.env_wrapper)
         for seed in range(n_envs)
     ]
-    return wrap(DummyVecEnv(list(factories)), config, training=False)
+    env = DummyVecEnv(list(factories))
+    if watched:
+        watch(env)
+    return wrap(env, config, training=False)
 
 
 def wrap(env: VecEnv, config: RunConfig, training: bool) -> VecEnv:

@@ -1,0 +1,152 @@
+"""``python -m rl_baselines.live VERB``: start, stop and list the servers of the live view, and install its page."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rl_baselines.command_line import parse, run_command
+from rl_baselines.config import setting
+from rl_baselines.errors import UsageError, unknown
+from rl_baselines.live.connection import check_port, environments, loopback
+
+PROG = "python -m rl_baselines.live"
+MAX_RUNS_NAMED = 5
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """Start"""
+
+    port: int = setting(8097, "Port of this machine; when something else has it, the next free one.")
+
+
+@dataclass(frozen=True)
+class StopOptions:
+    """Stop"""
+
+    port: int | None = setting(None, "Port of the server to end. Default: all of ours on this machine.")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """No settings"""
+
+
+def start(argv: list[str]) -> int:
+    """Start a server, and say where it is."""
+    options = StartOptions(**parse((StartOptions,), argv, f"{PROG} start", VERBS["start"].text))
+    check_port(options.port)
+
+    from rl_baselines.live import servers
+
+    reasons: list[str] = []
+    address = servers.start(options.port, reasons.append)
+    if address is None:
+        raise UsageError(reasons[-1])
+    for line in reasons:
+        print(line)
+    print(f"the live view is at {address}")
+    return 0
+
+
+def stop(argv: list[str]) -> int:
+    """End one server or all."""
+    options = StopOptions(**parse((StopOptions,), argv, f"{PROG} stop", VERBS["stop"].text))
+    if options.port is not None:
+        check_port(options.port)
+
+    from rl_baselines.live import servers
+
+    ports = [info.port for info in servers.running()] if options.port is None else [options.port]
+    for port in ports:
+        servers.stop(port)
+        print(f"ended the server at port {port}; what it showed is kept")
+    if not ports:
+        print("no server of the live view is running")
+    return 0
+
+
+def status(argv: list[str]) -> int:
+    """Show what runs."""
+    parse((NoOptions,), argv, f"{PROG} status", VERBS["status"].text)
+
+    from rich.markup import escape
+
+    from rl_baselines.live.server_records import running
+    from rl_baselines.screen import make_console, show_table
+
+    rows = [
+        (str(info.port), str(info.pid), _moment(info.started), str(loopback(info.port)), escape(_runs(info.port)))
+        for info in running()
+    ]
+    if rows:
+        show_table(make_console(), "Servers of the live view", rows, ("port", "process", "since", "address", "runs"))
+    else:
+        print("no server of the live view is running")
+    return 0
+
+
+def install(argv: list[str]) -> int:
+    """Install the page."""
+    parse((NoOptions,), argv, f"{PROG} install", VERBS["install"].text)
+
+    from rl_baselines.live import assets
+
+    folder, is_new = assets.install()
+    print(f"the page of the live view {'is now' if is_new else 'is'} in {folder}")
+    return 0
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _runs(port: int) -> str:
+    """Name what a server shows."""
+    try:
+        names = [name for name in environments(loopback(port)) if name != "main"]
+    except OSError as error:
+        return f"it does not answer: {error}"
+    more = len(names) - MAX_RUNS_NAMED
+    return "\n".join([*names[:MAX_RUNS_NAMED], *([f"and {more} more"] if more > 0 else [])]) or "none"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What can be done with the live view."""
+
+    text: str
+    run: Callable[[list[str]], int]
+
+
+VERBS = {
+    "start": Verb("start a server on this machine, in the background", start),
+    "stop": Verb("end the servers", stop),
+    "status": Verb("list the servers, and the runs that they show", status),
+    "install": Verb("put the page together in the cache folder; needs npm and the network, once", install),
+}
+
+
+def command(argv: list[str]) -> int:
+    """Carry out the command line.
+
+    :return: the exit code
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(f"usage: {PROG} VERB ...\n")
+        print("\n".join(f"  {name:8s} {verb.text}" for name, verb in VERBS.items()))
+        print(f"\n{PROG} VERB --help lists the settings of a verb.")
+        return 0
+    if argv[0] not in VERBS:
+        raise unknown("verb", argv[0], VERBS)
+    return VERBS[argv[0]].run(argv[1:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; prints, and gives the exit code."""
+    return run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""Which watchers a training has, and where it can be seen."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+
+from rl_baselines.config import RunOptions, to_flat
+from rl_baselines.errors import UsageError
+from rl_baselines.live.connection import Address, check_port, is_visdom, page_name
+from rl_baselines.live.events import Watcher
+from rl_baselines.live.live_view import LiveView
+from rl_baselines.live.servers import find_or_start
+from rl_baselines.live.surroundings import is_ci
+from rl_baselines.live.writer import VisdomWriter
+from rl_baselines.training import TrainingRun
+
+
+def check_view(options: RunOptions) -> None:
+    """Refuse what cannot be shown, before anything is begun.
+
+    :raises UsageError: for a port out of range, contradicting options, and a server elsewhere that does not answer
+    """
+    check_port(options.port)
+    if options.vis_server is None:
+        return
+    if not options.vis:
+        raise UsageError("--no-vis and --vis-server contradict each other; give one of them")
+    address = Address.parse(options.vis_server)
+    if not is_visdom(address):
+        raise UsageError(f"no visdom server answers at --vis-server {address}; start it, or leave --vis-server out")
+
+
+def open_view(run: TrainingRun, announce: Callable[[str], None]) -> LiveView:
+    """Give the view of a run, attached to it; one without watchers where it is not to be seen.
+
+    :param announce: told in words why it cannot be seen, and when a server goes or comes back
+    """
+    watchers: list[Watcher] = []
+    find_server = _server_finder(run.options, announce)
+    if find_server is not None:
+        page = page_name(run.folder.run_id)
+        watchers.append(VisdomWriter(find_server, page, announce, run.options.episode_window))
+    if run.options.track == "wandb":
+        from rl_baselines.live.wandb_watcher import WandbWatcher
+
+        settings = json.loads(json.dumps(to_flat(run.config)))
+        watchers.append(
+            WandbWatcher(
+                run.folder.run_id, settings, run.folder.path, resumed=run.resumption is not None, announce=announce
+            )
+        )
+    view = LiveView(watchers)
+    if watchers:
+        view.attach(run)
+    return view
+
+
+def _server_finder(options: RunOptions, announce: Callable[[str], None]) -> Callable[[], Address | None] | None:
+    """Give what finds or starts the server, a matter of a second; None where the run is not to be seen."""
+    if not options.vis:
+        return None
+    if options.vis_server is not None:
+        address = Address.parse(options.vis_server)
+        return lambda: address
+    if is_ci():
+        announce("live view: none, for the environment variable CI is set")
+        return None
+    return partial(find_or_start, options.port, announce)
