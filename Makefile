@@ -25,7 +25,9 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make clean      remove the environment, caches and build output; logs/ is kept"
 
+# The page of the live view is fetched once; without npm everything else works, and the line above says what to do.
 install: $(INSTALLED)
+	@$(RUN) -m rl_baselines.live install || echo "Trainings run without their live view; all else is installed."
 
 # Visdom comes as source only, and its build needs the pkg_resources of a setuptools below 82: hence without isolation,
 # in an environment that already holds the tested setuptools.

@@ -29,7 +29,8 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS_REQUIRE = {
-    "vis": ["visdom>=0.2.4,<0.3"],
+    "vis": ["tornado>=6.4", "visdom>=0.2.4,<0.3"],
+    "wandb": ["wandb>=0.27,<1"],
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],
     "panda": ["panda-gym>=3.0.7"],
@@ -71,7 +72,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["rl_baselines*", "environments*", "state_representation*"]),
-    package_data={"environments": ["assets/*"], "rl_baselines": ["presets/*.yaml"]},
+    package_data={"environments": ["assets/*"], "rl_baselines": ["presets/*.yaml", "live/page/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={**EXTRAS_REQUIRE, "all": EVERY_EXTRA},
     entry_points={"console_scripts": ["rl-baselines = rl_baselines.__main__:main"]},

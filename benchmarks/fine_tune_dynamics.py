@@ -2,10 +2,10 @@
 
     python benchmarks/fine_tune_dynamics.py [--seeds N] [--quick]
 
-For each seed one parent learns to press the button with SAC (16,000 steps, sparse reward, moves of the gripper along x,
-y and z, state-dependent exploration). Then the joints turn at 0.3 of their speed (`motor_speed:0.3`), and three
-fine-tunes of its last model follow, 5,000 steps at the parent's learning rate, evaluated every 500 steps on 10 episodes
-with the same starts:
+For each seed one parent learns to press the button with SAC (sparse reward, moves of the gripper along x, y and z,
+state-dependent exploration), until all episodes of an evaluation succeed, every 1,000 steps, 30,000 steps at most. Then
+the joints turn at 0.3 of their speed (`motor_speed:0.3`), and three fine-tunes of its last model follow, 5,000 steps at
+the parent's learning rate, evaluated every 500 steps on 10 episodes with the same starts:
 
 - with_buffer: as the command does it, the parent's transitions are appended to
 - half_and_half: half of every batch is of the parent's transitions (`--replay-mix 0.5`)
@@ -18,7 +18,9 @@ parents press the button in less than half of the episodes with their own motors
 where without_buffer's worst does not lie below the zero-shot score, so that nothing dips.
 
 Tried with seed 100, which is none of the measured ones: parents by the dense reward, with independent noise, did not
-learn in 12,000 steps; at half of the speed no arm but with_buffer had an evaluation below the zero-shot score.
+learn in 12,000 steps; at half of the speed no arm but with_buffer had an evaluation below the zero-shot score. Tried
+with all seeds: the last models after 16,000 steps, which succeed in 0.3 [-0.3, 0.9] of the episodes, so that nothing
+could be concluded.
 """
 
 from pairs import Interval, Options, Run, Runs, options_of, paired, parser_of, show_table, student, write_result
@@ -28,7 +30,8 @@ LEARNING_RATE = 1e-3
 KNOWN = 0.5
 SLOWER = "motor_speed:0.3"
 PARENT = (
-    *("--env", "KukaButtonGymEnv-v0", "--algo", "sac", "--no-norm-obs", "--lr-decay", "constant", "--eval-freq", 0),
+    *("--env", "KukaButtonGymEnv-v0", "--algo", "sac", "--no-norm-obs", "--lr-decay", "constant"),
+    *("--best-by", "eval", "--eval-freq", 1000, "--eval-episodes", 10, "--stop-value", 5),
     *("--env-kwargs", "is_discrete:false", "force_down:false", "action_repeat:8"),
     *("--hyperparam", f"learning_rate:{LEARNING_RATE}", "gamma:0.98", "learning_starts:2000", "batch_size:128"),
     *("use_sde:true", "sde_sample_freq:32", "use_sde_at_warmup:true"),
@@ -57,7 +60,7 @@ def measure(options: Options) -> dict[str, list[Run]]:
     runs = Runs(options.folder, len(options.seeds) * (1 + len(ARMS)))
     children: dict[str, list[Run]] = {arm: [] for arm in ARMS}
     for seed in options.seeds:
-        parent = runs.train("parent", seed, *PARENT, "--num-timesteps", 2400 if options.quick else 16_000)
+        parent = runs.train("parent", seed, *PARENT, "--num-timesteps", 2400 if options.quick else 30_000)
         for arm in ARMS:
             children[arm].append(runs.train(arm, seed, *child_flags(options, parent, arm)))
     return children

@@ -77,7 +77,7 @@ def parse(groups: tuple[type, ...], argv: Sequence[str], prog: str, description:
             if name in given:
                 values[name] = value
     for item, hint in settings:
-        if item.name in values and _is_repeated(hint):
+        if item.name in values and _is_repeated(hint) and not item.metadata["positional"]:
             flat = tuple(text for texts in values[item.name] for text in texts)
             values[item.name] = parse_pairs(flat, flag_of(item.name)) if _plain(hint) is dict else flat
         elif item.metadata["positional"] and values.get(item.name) == default_of(item):
@@ -169,11 +169,15 @@ def _parser_class(groups: tuple[type, ...]) -> type:
     return make_dataclass("Arguments", made, frozen=True)
 
 
+def _words(default: Any) -> str:
+    return " ".join(default) if isinstance(default, tuple) else str(default)
+
+
 def _parser_field(item: Field[Any], hint: Any) -> tuple[str, Any, Any]:
     import tyro
 
     default, plain = default_of(item), _plain(hint)
-    shown = f" (default: {default})" if default not in (None, (), {}, False) else ""
+    shown = f" (default: {_words(default)})" if default not in (None, (), {}, False) else ""
     metavar = item.metadata["metavar"] or {int: "N", float: "X", str: "TEXT"}.get(plain, "")
     described: dict[str, Any] = {"help": item.metadata["help"] + shown, "help_behavior_hint": ""}
     if item.metadata["flags"]:
@@ -181,10 +185,11 @@ def _parser_field(item: Field[Any], hint: Any) -> tuple[str, Any, Any]:
     if metavar:
         described["metavar"] = metavar + (" ..." if _is_repeated(hint) else "")
     argument = tyro.conf.arg(**described)
-    if _is_repeated(hint):
+    if _is_repeated(hint) and not item.metadata["positional"]:
         return item.name, Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction, argument], field(default=())
     if item.metadata["positional"]:
-        return item.name, Annotated[plain, tyro.conf.Positional, argument], field(default=default)
+        kind = tuple[str, ...] if _is_repeated(hint) else plain
+        return item.name, Annotated[kind, tyro.conf.Positional, argument], field(default=default)
     empty = {bool: False, int: 0, float: 0.0, str: ""}.get(plain, default)
     if get_origin(plain) is Literal and default is None:
         empty = get_args(plain)[0]

@@ -40,7 +40,6 @@ class RunFolder:
         self.aside = self.path / "aside"
         self.plan = self.path / "plan.json"
         self.comparison = self.path / "comparison.json"
-        self.report = self.path / "report.html"
         self.watched_picture = self.plots / "last_evaluation.png"
         self.watched_path = self.plots / "last_evaluation.json"
         self.state_memory = self.path / "state_memory.npz"

@@ -264,12 +264,17 @@ def _draw(run: "TrainingRun", outcome: "Outcome") -> list[Path]:
 
 def _show_end(console: "Console", run: "TrainingRun", outcome: "Outcome") -> None:
     from rl_baselines.comparison_report import comparison_header, comparison_rows, sentences
-    from rl_baselines.reports import end_rows, how_to_go_on
+    from rl_baselines.live.opening import is_watched
+    from rl_baselines.live.showing import report
+    from rl_baselines.reports import end_rows, how_to_go_on, report_rows
+    from rl_baselines.run_folder import short
     from rl_baselines.screen import show_table
     from rl_baselines.transfer.before_and_after import AFTER_BEST
 
-    pictures = _draw(run, outcome)
-    show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", end_rows(run, outcome, pictures))
+    ended = list(end_rows(run, outcome, _draw(run, outcome)))
+    if is_watched(run.options) and not outcome.can_go_on:
+        ended.append(("report", short(report(run.folder, report_rows(run, outcome)))))
+    show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", ended)
     if outcome.comparison is not None:
         name = "child (best)" if AFTER_BEST in outcome.comparisons else "child"
         rows = comparison_rows(outcome.comparison, name)

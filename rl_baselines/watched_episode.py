@@ -74,7 +74,6 @@ def watch(env: DummyVecEnv) -> None:
 
 def take_watched(env: VecEnv) -> Watched | None:
     """Give the episode that was watched in the first environment, if there is one."""
-    if not env.has_attr("take_watched"):
-        return None
-    watched: Watched | None = env.env_method("take_watched", indices=0)[0]
-    return watched
+    base = env.unwrapped
+    first = base.envs[0] if isinstance(base, DummyVecEnv) else None
+    return first.take_watched() if isinstance(first, WatchedEpisode) else None

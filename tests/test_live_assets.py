@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ import pathlib, sys, time
 {body}
 """
 MAKES_PACKAGES = f"""
-pathlib.Path({{log!r}}).open("a").write("called\\n")
+pathlib.Path("LOG").open("a").write("called\\n")
 time.sleep(0.5)
 for package, files in {assets.FILES!r}.items():
     for name in files:
@@ -125,7 +124,7 @@ def test_package_without_a_file_is_no_page(cache: Path, tmp_path: Path, monkeypa
 def test_installations_at_once_fetch_once(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that install at the same time share one page; what a killed one left is removed."""
     log = tmp_path / "log"
-    use_npm(tmp_path, monkeypatch, MAKES_PACKAGES.format(log=str(log)))
+    use_npm(tmp_path, monkeypatch, MAKES_PACKAGES.replace("LOG", str(log)))
     (cache / ".installing-dead").mkdir(parents=True)
     command = [sys.executable, "-m", "rl_baselines.live", "install"]
     processes = [
@@ -149,7 +148,8 @@ def test_page_of_another_visdom_is_refused() -> None:
 
 def test_help_is_fast(tmp_path: Path) -> None:
     """The help of the verb lists what there is, without loading what only trainings need."""
-    code = "import sys; from rl_baselines.live import main; main(['--help']); print(sorted({'torch', 'numpy', 'tornado', 'visdom'} & set(sys.modules)))"
+    loaded = "sorted({'torch', 'numpy', 'tornado', 'visdom'} & set(sys.modules))"
+    code = f"import sys; from rl_baselines.live import main; main(['--help']); print({loaded})"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
     through = run_command("rl_baselines", "live", "--help", folder=tmp_path)

@@ -7,7 +7,7 @@ import pytest
 
 from rl_baselines.live.board import Board
 from rl_baselines.live.events import Event, Matrix, Path, Picture, Scalars, Text
-from rl_baselines.live.panels import PANELS, panels, panels_with
+from rl_baselines.live.panels import PANELS, compared, panels, panels_with
 from rl_baselines.live.series import Band, Series
 from rl_baselines.live.windows import window_keys, windows
 
@@ -130,3 +130,18 @@ def test_only_what_is_asked_for_is_made() -> None:
 
 def test_nothing_is_shown_of_a_run_of_which_nothing_is_known() -> None:
     assert window_keys(Board()) == list(PANELS) and not list(windows(Board(), PANELS))
+
+
+def test_runs_that_are_compared_differ_in_colour() -> None:
+    other = [Scalars(50, {"eval/mean_reward": 9.0, "eval/success_rate": 1.0, "rollout/success_rate": 0.5})]
+    found = {panel.key: panel for panel in compared({"a": Board(EVENTS), "b": Board(other)})}
+    lines = {trace.name: trace for trace in found["evaluation"].traces}
+    assert list(lines) == ["a: evaluation", "b: evaluation"]  # not the parent's, it was trained by another run
+    assert (lines["a: evaluation"].x.tolist(), lines["b: evaluation"].y.tolist()) == ([120], [9.0])
+    assert lines["a: evaluation"].colour != lines["b: evaluation"].colour
+    success = found["success"].traces
+    assert [(trace.name, trace.style) for trace in success] == [
+        *(("a: evaluation", "line"), ("b: evaluation", "line"), ("b: training", "dashed"))
+    ]
+    assert not found["evaluation"].hand_over and found["evaluation"].x_label == "environment timesteps"
+    assert [trace.name for trace in found["reward"].traces] == ["a: training"]

@@ -1,5 +1,7 @@
 """The servers of the live view: started once, found again, safe from others, and ended."""
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -119,6 +121,20 @@ def test_only_the_own_page_and_programs_are_answered(
     sites = ("http://attacker.example", "null", f"http://localhost:{port + 1}", "http://localhost", "http://[", "")
     refused = {site: status(Host=f"localhost:{port}", Origin=site) for site in sites}
     assert refused == dict.fromkeys(sites, 403)
+
+
+def test_closing_page_disturbs_nobody(port: int) -> None:
+    """While a page is being closed, others open and a writer writes as if it were not there."""
+    page = {"Host": f"localhost:{port}", **UPGRADE}
+    answers = [ask(port, "GET", "/socket", **page).status for _ in range(100)]
+    assert answers == [101] * 100
+    with contextlib.ExitStack() as closed_together:
+        for _ in range(20):
+            one = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            one.request("GET", "/socket", headers={name.replace("_", "-"): value for name, value in UPGRADE.items()})
+            assert one.getresponse().status == 101
+            closed_together.callback(one.close)
+    assert [post(port, "/events", text_window("x", env="main")) for _ in range(50)] == ["text"] * 50
 
 
 def test_page_forbids_foreign_scripts_and_hosts(port: int) -> None:

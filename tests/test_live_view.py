@@ -1,5 +1,6 @@
 """What a training shows live: all that its records hold, and nothing of it alters the training."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,11 @@ def trace(window: dict[str, Any], name: str) -> tuple[list[float], list[float]]:
 
 
 def page_of(fake: FakeVisdom, run: Run) -> dict[str, Any]:
-    return fake.windows[run.id.replace("/", "_")]
+    return fake.windows[page_name(run)]
+
+
+def page_name(run: Run) -> str:
+    return f"{run.id.replace('/', '_')}_{hashlib.sha256(str(run.path).encode()).hexdigest()[:4]}"
 
 
 def columns(rows: list[dict[str, str]], name: str, steps: str) -> tuple[list[float], list[float]]:
@@ -55,8 +60,7 @@ def test_the_page_holds_what_the_records_hold(
     assert "algo: ppo" in page["text/Settings"]["data"][0]["content"]
     titles = {window["opts"]["title"] for window in page.values()}
     assert {"Training reward", "Training episodes", "Evaluation", "Entropy of the policy", "Speed"} <= titles
-    name = run.id.replace("/", "_")
-    assert f"watch it live: http://localhost:{fake.port}/env/{name}\n" in done.out
+    assert f"watch it live: http://localhost:{fake.port}/env/{page_name(run)}\n" in done.out
     same = shared_run(tmp_path_factory, "cartpole_ppo")  # trained without being watched
     assert not differences(run.tensors("last"), same.tensors("last"))
     assert [row["mean_reward"] for row in run.evaluations] == [row["mean_reward"] for row in same.evaluations]

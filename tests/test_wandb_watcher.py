@@ -191,7 +191,9 @@ def fake_package(init: Any) -> Any:
     return SimpleNamespace(Error=OSError, Settings=dict, setup=lambda _: None, teardown=lambda: None, init=init)
 
 
-def test_a_package_that_breaks_is_told_of_once(tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_breaks_is_told_of_once(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the package raises, putting and closing go on without harm."""
 
     def log(row: Any) -> None:

@@ -4,11 +4,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rl_baselines.command_line import parse, run_command
 from rl_baselines.config import setting
 from rl_baselines.errors import UsageError, unknown
-from rl_baselines.live.connection import check_port, environments, loopback
+from rl_baselines.live.connection import Address, check_port, environments, loopback
 
 PROG = "python -m rl_baselines.live"
 MAX_RUNS_NAMED = 5
@@ -26,6 +27,18 @@ class StopOptions:
     """Stop"""
 
     port: int | None = setting(None, "Port of the server to end. Default: all of ours on this machine.")
+
+
+@dataclass(frozen=True)
+class ShowOptions:
+    """Show"""
+
+    runs: tuple[str, ...] = setting(
+        ("latest",), "Run folders, or latest; several are compared on one more page.", positional=True, metavar="RUN"
+    )
+    port: int = setting(8097, "Port of the live view on this machine; its server is started where none answers.")
+    vis_server: str | None = setting(None, "A visdom server elsewhere.", metavar="http://HOST:PORT")
+    log_dir: str = setting("logs", "Where latest is looked for.", metavar="FOLDER")
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,28 @@ def status(argv: list[str]) -> int:
     return 0
 
 
+def show(argv: list[str]) -> int:
+    """Show runs again from their records."""
+    options = ShowOptions(**parse((ShowOptions,), argv, f"{PROG} show", VERBS["show"].text))
+    check_port(options.port)
+    elsewhere = None if options.vis_server is None else Address.parse(options.vis_server)
+
+    from rl_baselines.live import servers
+    from rl_baselines.live.showing import show as show_runs
+    from rl_baselines.sources import resolve_run
+
+    runs = [resolve_run(text, Path(options.log_dir))[0] for text in options.runs]
+    reasons: list[str] = []
+    address = elsewhere or servers.start(options.port, reasons.append)
+    if address is None:
+        raise UsageError(reasons[-1])
+    try:
+        show_runs(runs, address, print)
+    except OSError as error:
+        raise UsageError(f"the server at {address} does not take it: {error}") from None
+    return 0
+
+
 def install(argv: list[str]) -> int:
     """Install the page."""
     parse((NoOptions,), argv, f"{PROG} install", VERBS["install"].text)
@@ -124,6 +159,7 @@ VERBS = {
     "start": Verb("start a server on this machine, in the background", start),
     "stop": Verb("end the servers", stop),
     "status": Verb("list the servers, and the runs that they show", status),
+    "show": Verb("show runs that are over, have crashed or were not watched, from their records", show),
     "install": Verb("put the page together in the cache folder; needs npm and the network, once", install),
 }
 

@@ -22,7 +22,10 @@ from rl_baselines.live.surroundings import cache_folder
 PAGE = Path(__file__).parent / "page"
 INSTALL_COMMAND = "python -m rl_baselines.live install"
 NPM_TIMEOUT_S = 300
-NPM = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1")
+NPM = (
+    *("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"),
+    *("--fetch-retries=1", "--fetch-timeout=60000"),
+)
 FILES = {
     "jquery": {"dist/jquery.min.js": "js/jquery.min.js"},
     "bootstrap": {

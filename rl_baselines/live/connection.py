@@ -4,7 +4,7 @@ import hashlib
 import http.client
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -86,19 +86,9 @@ def loopback(port: int) -> Address:
     return Address(LOOPBACK, port)
 
 
-def page_name(run_id: str) -> str:
-    """Name the page of a run: a visdom environment has no levels."""
-    return run_id.replace("/", "_")
-
-
 def url_of(address: Address, page: str) -> str:
     """Give the address of a page for people."""
     return f"{_for_people(address)}/env/{quote(page)}"
-
-
-def compare_url(address: Address, pages: Sequence[str]) -> str:
-    """Give the address at which visdom lays several pages over one another."""
-    return f"{_for_people(address)}/compare/{'+'.join(map(quote, pages))}"
 
 
 def _for_people(address: Address) -> Address:

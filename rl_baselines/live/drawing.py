@@ -45,7 +45,7 @@ def draw_panel(panel: Panel) -> Figure:
         axes.set_ylim(-0.04, 1.04)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.get_major_locator().set_params(nbins=6)
+    axes.locator_params(axis="x", nbins=6)
     _name(axes, panel.title, panel.x_label, panel.y_label)
     _lay_out(figure, axes)
     return figure
@@ -59,16 +59,16 @@ def draw_matrix(matrix: Matrix) -> Figure:
     values = np.where(np.isfinite(matrix.values), matrix.values, np.nan).reshape(n_rows, n_columns)
     norm = _norm(values)
     axes.set_facecolor(NO_FIGURE)
-    image = axes.imshow(np.atleast_2d(values) if values.size else [[np.nan]], cmap="viridis", norm=norm, aspect="auto")
+    image = axes.imshow(np.atleast_2d(values) if values.size else [[np.nan]], cmap="Blues", norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        text, is_dark = ("-", False) if np.isnan(value) else (f"{value:.3g}", norm(value) < 0.6)
+        text, is_dark = ("-", False) if np.isnan(value) else (f"{value:.3g}", norm(value) > 0.6)
         axes.text(column, row, text, ha="center", va="center", fontsize=9, color="white" if is_dark else "black")
     axes.set_xticks(range(n_columns), [_short(name) for name in matrix.columns], rotation=25, ha="right", fontsize=9)
     axes.set_yticks(range(n_rows), [_short(name) for name in matrix.rows], fontsize=9)
     axes.tick_params(length=0)
     _as_written([*axes.get_xticklabels(), *axes.get_yticklabels()])
     bar = figure.colorbar(image, ax=axes)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(matrix.unit, parse_math=False, fontsize=9)
     _name(axes, matrix.name, "", "")
     axes.spines[:].set_visible(False)
@@ -79,10 +79,12 @@ def draw_path(path: Path) -> Figure:
     """Draw from above where a robot went, a metre as long in both directions."""
     figure, axes = _new_figure(WIDTH, HEIGHT)
     points, targets = path.points.reshape(-1, 2), path.targets.reshape(-1, 2)
-    axes.plot(*points.T, color=BLUE, linewidth=1.5, label="path", zorder=2)
-    axes.plot(*points[:1].T, "o", color=GREEN, markersize=9, label="start", zorder=3)
-    axes.plot(*targets.T, "X", color=ORANGE, markersize=10, label="target", zorder=3)
-    axes.plot(*points[-1:].T, "s", color=BLUE, markersize=5, label="end", zorder=4)
+    if len(points):
+        axes.plot(*points.T, color=BLUE, linewidth=1.5, label="path", zorder=2)
+        axes.plot(*points[0], "o", color=GREEN, markersize=9, label="start", zorder=3)
+        axes.plot(*points[-1], "s", color=BLUE, markersize=5, label="end", zorder=5)
+    if len(targets):
+        axes.plot(*targets.T, "X", color=ORANGE, markersize=10, label="target", zorder=4)
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.1)
     _name(axes, f"Path from above, at {path.timesteps:,} timesteps", "x in m", "y in m")

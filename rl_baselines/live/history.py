@@ -1,6 +1,7 @@
 """What the records of a run tell those who watch it: for a run that goes on, one that is over, or a parent."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
@@ -20,6 +21,12 @@ from rl_baselines.transfer.before_and_after import AFTER_BEST, AFTER_LAST, BEFOR
 SETTINGS = "Settings"
 EVALUATION = "eval/"
 OLD_ENV, NEW_ENV = "parent's environment", "new environment"
+
+
+def page_name(folder: RunFolder) -> str:
+    """Name the page of a run: a visdom environment has no levels, and runs of several log folders meet on a server."""
+    digest = hashlib.sha256(str(folder.path).encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{folder.run_id.replace('/', '_')}_{digest[:4]}"
 
 
 def events_of(folder: RunFolder) -> Iterator[Event]:

@@ -6,8 +6,9 @@ from functools import partial
 
 from rl_baselines.config import RunOptions, to_flat
 from rl_baselines.errors import UsageError
-from rl_baselines.live.connection import Address, check_port, is_visdom, page_name
+from rl_baselines.live.connection import Address, check_port, is_visdom
 from rl_baselines.live.events import Watcher
+from rl_baselines.live.history import page_name
 from rl_baselines.live.live_view import LiveView
 from rl_baselines.live.servers import find_or_start
 from rl_baselines.live.surroundings import is_ci
@@ -30,6 +31,11 @@ def check_view(options: RunOptions) -> None:
         raise UsageError(f"no visdom server answers at --vis-server {address}; start it, or leave --vis-server out")
 
 
+def is_watched(options: RunOptions) -> bool:
+    """Tell whether a run is to be seen live: nobody watches where ``CI`` is set, unless a server is named."""
+    return options.vis and (options.vis_server is not None or not is_ci())
+
+
 def open_view(run: TrainingRun, announce: Callable[[str], None]) -> LiveView:
     """Give the view of a run, attached to it; one without watchers where it is not to be seen.
 
@@ -38,7 +44,7 @@ def open_view(run: TrainingRun, announce: Callable[[str], None]) -> LiveView:
     watchers: list[Watcher] = []
     find_server = _server_finder(run.options, announce)
     if find_server is not None:
-        page = page_name(run.folder.run_id)
+        page = page_name(run.folder)
         watchers.append(VisdomWriter(find_server, page, announce, run.options.episode_window))
     if run.options.track == "wandb":
         from rl_baselines.live.wandb_watcher import WandbWatcher
@@ -57,12 +63,11 @@ def open_view(run: TrainingRun, announce: Callable[[str], None]) -> LiveView:
 
 def _server_finder(options: RunOptions, announce: Callable[[str], None]) -> Callable[[], Address | None] | None:
     """Give what finds or starts the server, a matter of a second; None where the run is not to be seen."""
-    if not options.vis:
+    if not is_watched(options):
+        if options.vis:
+            announce("live view: none, for the environment variable CI is set")
         return None
     if options.vis_server is not None:
         address = Address.parse(options.vis_server)
         return lambda: address
-    if is_ci():
-        announce("live view: none, for the environment variable CI is set")
-        return None
     return partial(find_or_start, options.port, announce)

@@ -1,13 +1,15 @@
 """The panels that show a run: which series stand in which, with their axes, units and names, the same for every run."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import Literal
 
 import numpy as np
 
 from rl_baselines.live.board import Board
 from rl_baselines.live.series import Series
+from rl_baselines.plots import RUN_COLOURS
 
 EPISODE_REWARD = "episode/reward"
 MEAN_REWARD = "rollout/ep_rew_mean"
@@ -229,6 +231,25 @@ def panels(board: Board, keys: Iterable[str] = PANELS) -> Iterator[Panel]:
         panel = maker.make(key, board) if key in wanted else None
         if panel is not None:
             yield panel
+
+
+def compared(boards: Mapping[str, Board]) -> Iterator[Panel]:
+    """Yield panels with the lines of several runs, a colour for each run, without bands, single episodes and parents.
+
+    :param boards: by what the runs are called
+    """
+    colours = dict(zip(boards, cycle(RUN_COLOURS), strict=False))
+    for key, maker in PANELS.items():
+        found = {name: maker.make(key, board) for name, board in boards.items()}
+        shown = {name: panel for name, panel in found.items() if panel is not None}
+        traces = [
+            Trace(f"{name}: {trace.name}", trace.x, trace.y, colours[name], "line" if not i else "dashed")
+            for name, panel in shown.items()
+            for i, trace in enumerate(trace for trace in panel.traces if trace.style == "line")
+        ]
+        if traces:
+            any_panel = next(iter(shown.values()))
+            yield replace(any_panel, traces=tuple(traces), x_label=TIMESTEPS, hand_over=False)
 
 
 def panels_with(series: Set[str]) -> set[str]:

@@ -98,7 +98,7 @@ def _figures(board: Board) -> Iterator[_Figure]:
     if board.path is not None:
         at = f"after {board.path.timesteps:,} timesteps"
         alternative = f"Where the robot went in an episode of the evaluation {at}, from above, x and y in metres"
-        yield _plot(new_name("path"), png(draw_path(board.path)), alternative, f"an episode of the evaluation {at}")
+        yield _plot(new_name("path"), png(draw_path(board.path)), alternative, f"An episode of the evaluation {at}")
     if board.picture is not None:
         content = picture_png(board.picture.pixels)
         text = f"What the camera saw at the end of an evaluation after {board.picture.timesteps:,} timesteps"

@@ -145,6 +145,8 @@ def make_application(options: ServerOptions, environments: Environments, activit
     socket_handlers.SocketHandler.check_origin = lambda self, origin: is_own_request(self.request.headers)
     socket_handlers.VisSocketHandler.check_origin = lambda self, origin: is_own_request(self.request.headers)
     guard_socket(socket_handlers.SocketHandler, environments)
+    for handler in (socket_handlers.SocketHandler, socket_handlers.VisSocketHandler):
+        let_go(handler)
     mend_storage(app_module, socket_handlers, web_handlers, environments)
     base_handlers.BaseHandler.write_error = tornado.web.RequestHandler.write_error  # visdom's template is not there
     app_module.tornado_settings.update(
@@ -226,6 +228,22 @@ def guard_socket(handler: Any, environments: Environments) -> None:
             pass_on(self, json.dumps(message))
 
     handler.on_message = on_message
+
+
+def let_go(handler: Any) -> None:
+    """Pass over pages that are just being closed: visdom fails the request of whoever made it write to them.
+
+    :param handler: a class of visdom's for websockets
+    """
+    from tornado.websocket import WebSocketClosedError
+
+    send = handler.write_message
+
+    def write_message(self: Any, message: Any) -> None:
+        with suppress(WebSocketClosedError):
+            send(self, message).add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+
+    handler.write_message = write_message
 
 
 def mend_storage(app_module: Any, socket_handlers: Any, web_handlers: Any, environments: Environments) -> None:

@@ -1,29 +1,75 @@
 """Shows runs again from their records: finished ones, crashed ones, and those of a machine that nobody watched."""
 
+import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from rl_baselines.errors import UsageError
-from rl_baselines.live.connection import Address, compare_url, page_name
-from rl_baselines.live.history import events_of
-from rl_baselines.live.writer import VisdomWriter
+from rl_baselines.live.board import Board
+from rl_baselines.live.connection import Address, Connection, url_of
+from rl_baselines.live.history import events_of, page_name
+from rl_baselines.live.panels import compared
+from rl_baselines.live.report import write_report
+from rl_baselines.live.windows import plot_window, window_keys, windows
 from rl_baselines.run_folder import RunFolder
 
 
 def show(runs: Sequence[RunFolder], address: Address, announce: Callable[[str], None]) -> None:
-    """Send all that the files of some runs tell, and say where it can be seen.
+    """Send all that the files of some runs tell, a page for each and one more that compares several.
 
     :param address: of a visdom server
-    :raises UsageError: when the server does not take it
+    :param announce: told where they can be seen
+    :raises OSError: when the server does not take it
     """
-    for run in runs:
-        said: list[str] = []
-        options = run.read_record().get("options", {})
-        writer = VisdomWriter(lambda: address, page_name(run.run_id), said.append, options.get("episode_window", 40))
-        for event in events_of(run):
-            writer.put(event)
-        writer.close()
-        if len(said) > 1:
-            raise UsageError(f"{run.run_id} could not be shown: {said[1]}")
-        announce(said[0])
-    if len(runs) > 1:
-        announce(f"compare them: {compare_url(address, [page_name(run.run_id) for run in runs])}")
+    runs = list({run.path: run for run in runs}.values())
+    boards = {run: Board(events_of(run), _episode_window(run)) for run in runs}
+    connection = Connection(address)
+    try:
+        for run, board in boards.items():
+            page = page_name(run)
+            for key, window in windows(board, window_keys(board)):
+                connection.post("/events", {"win": key, "eid": page, **window})
+            announce(f"{run.run_id}: {url_of(address, page)}")
+        if len(boards) > 1:
+            page = compare_page(runs)
+            names = short_names([str(run.path) for run in boards])
+            for panel in compared(dict(zip(names, boards.values(), strict=True))):
+                connection.post("/events", {"win": panel.key, "eid": page, **plot_window(panel)})
+            announce(f"compared: {url_of(address, page)}")
+    finally:
+        connection.close()
+
+
+def report(run: RunFolder, facts: Sequence[tuple[str, str]]) -> Path:
+    """Write all plots of a run as files, and the page that holds them, from its records.
+
+    :param facts: what stands at the top of the page, by name
+    :return: the page
+    :raises OSError: when a file cannot be written
+    """
+    return write_report(Board(events_of(run), _episode_window(run)), run.run_id, facts, run.path, run.plots)
+
+
+def _episode_window(run: RunFolder) -> int:
+    try:
+        window: int = run.read_record()["options"]["episode_window"]
+    except (OSError, ValueError, KeyError):
+        return 40
+    return window
+
+
+def compare_page(runs: Sequence[RunFolder]) -> str:
+    """Name the page that compares some runs: the same runs in the same order have the same page."""
+    names = "_".join(page_name(run) for run in runs)
+    return f"compared_{len(runs)}_runs_{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Give the shortest ends of different paths, cut between folders, that are all different."""
+    n_levels = 1
+    while len({_end(path, n_levels) for path in paths}) < len(paths):
+        n_levels += 1
+    return [_end(path, n_levels) for path in paths]
+
+
+def _end(path: str, n_levels: int) -> str:
+    return "/".join(path.split("/")[-n_levels:])

@@ -44,7 +44,7 @@ def windows(board: Board, keys: Iterable[str]) -> Iterator[tuple[str, Window]]:
     """
     wanted = set(keys)
     for panel in panels(board, wanted):
-        yield panel.key, _plot(panel)
+        yield panel.key, plot_window(panel)
     for name, matrix in board.matrices.items():
         if MATRIX + name in wanted:
             yield MATRIX + name, _heat_map(matrix)
@@ -61,17 +61,18 @@ def _window(data: list[dict[str, Any]], title: str, layout: dict[str, Any] | Non
     window: Window = {"data": data, "opts": {"title": title, "width": WIDTH, "height": HEIGHT}}
     if layout is not None:
         buttons = {"remove": BUTTONS_LEFT_OUT}  # the title stands in the bar of the window
-        window["layout"] = {"margin": MARGINS, "modebar": buttons, "uirevision": "kept", **layout}
+        window["layout"] = {"margin": MARGINS, "modebar": buttons, **layout}
     return window
 
 
-def _plot(panel: Panel) -> Window:
+def plot_window(panel: Panel) -> Window:
+    """Give the window of a panel."""
     data = [part for trace in panel.traces for part in _trace(trace, panel.log)]
     y_axis: dict[str, Any] = {"title": {"text": panel.y_label}, "automargin": True}
     if panel.log:
         y_axis |= {"type": "log", "exponentformat": "power"}
     if panel.share:
-        y_axis |= {"tickformat": ".0%", "range": [-0.05, 1.05]}
+        y_axis |= {"tickformat": ".0%", "rangemode": "tozero"}
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": panel.x_label}, "exponentformat": "SI"},
         "yaxis": y_axis,
