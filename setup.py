@@ -30,7 +30,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     "vis": ["tornado>=6.4", "visdom>=0.2.4,<0.3"],
-    "wandb": ["wandb>=0.27,<1"],
+    "wandb": ["wandb>=0.28.2,<1"],
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],
     "panda": ["panda-gym>=3.0.7"],

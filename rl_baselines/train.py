@@ -115,6 +115,18 @@ def _checked_options(values: dict[str, Any]) -> RunOptions:
     return options
 
 
+def _resumed_options(recorded: dict[str, Any], given: dict[str, Any]) -> RunOptions:
+    """Give the options of a run that goes on: its own, but for what was given now.
+
+    A server that the run was shown on may be gone by now; that keeps no run from going on.
+    """
+    if given.get("vis") is False:
+        recorded = {**recorded, "vis_server": None}
+    elif given.get("vis_server") is not None:
+        recorded = {**recorded, "vis": True}
+    return options_from_flat({**recorded, **given})
+
+
 def _begin(given: dict[str, Any], argv: list[str]) -> "TrainingRun":
     from rl_baselines.beginnings import begin
 
@@ -165,7 +177,8 @@ def _resume(text: str, given: dict[str, Any], argv: list[str], console: "Console
             )
             resumption.folder.unlock()
             return None
-        return go_on(resumption, plan, _checked_options({**record.get("options", {}), **given}), argv)
+        _checked_options(given)
+        return go_on(resumption, plan, _resumed_options(record.get("options", {}), given), argv)
     except BaseException:
         resumption.folder.unlock()
         raise

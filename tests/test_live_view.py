@@ -91,13 +91,25 @@ def test_a_robot_is_seen_from_above_and_by_the_camera(
 def test_a_run_that_goes_on_continues_its_page(fake: FakeVisdom, tmp_path: Path) -> None:
     run, _ = call_train(*CARTPOLE_PPO, "--no-vis", log_dir=tmp_path)
     assert not fake.windows
-    done = call(train, "--resume", run.path, "--num-timesteps", 800, "--vis", *shown_on(fake))
+    done = call(train, "--resume", run.path, "--num-timesteps", 800, *shown_on(fake))
     assert (done.code, done.err) == (0, "")
     page = page_of(fake, newest(tmp_path))
     steps, rewards = trace(page["reward"], "training")
     assert (steps, rewards) == columns(Run(run.path).progress, "rollout/ep_rew_mean", "time/total_timesteps")
     assert steps[0] == 64 and steps[-1] == 832
     assert trace(page["evaluation"], "evaluation")[0] == [128, 256, 384, 512, 640, 768, 832]
+
+
+def test_a_run_goes_on_without_the_server_that_it_was_shown_on(fake: FakeVisdom, tmp_path: Path) -> None:
+    flags = ("--num-timesteps", 3000, "--stop-after", "1s", *shown_on(fake))
+    done = call(train, *CARTPOLE_PPO, *flags, "--log-dir", tmp_path)
+    assert done.code == 75
+    fake.die()
+    run = newest(tmp_path)
+    done = call(train, "--resume", run.path, "--stop-after", "1s", "--no-vis")
+    assert (done.code, done.err) == (75, "") and "live view" not in done.out
+    done = call(train, "--resume", run.path)
+    assert (done.code, done.err) == (0, "") and f"http://127.0.0.1:{fake.port} does not answer" in done.out
 
 
 def test_a_fine_tune_shows_its_parent_before_the_hand_over(

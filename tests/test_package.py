@@ -116,7 +116,7 @@ def test_every_module_imports_without_extras() -> None:
     """Every module imports, and our environments are registered, where no extra is installed."""
     code = f"""
 import importlib, pkgutil, sys
-for name in ("visdom", "mujoco", "Box2D", "panda_gym", "pybullet_envs_gymnasium", "pytest"):
+for name in ("visdom", "mujoco", "Box2D", "panda_gym", "pybullet_envs_gymnasium", "wandb", "pytest"):
     sys.modules[name] = None
 for name in {PACKAGES}:
     for module in pkgutil.walk_packages(importlib.import_module(name).__path__, name + "."):

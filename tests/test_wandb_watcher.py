@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cli import CARTPOLE_PPO, Run, call, run_command, run_train
 from PIL import Image
 
 from rl_baselines.errors import UsageError
@@ -22,6 +23,7 @@ from rl_baselines.live import wandb_watcher
 from rl_baselines.live.events import Matrix, Picture, Scalars, Text
 from rl_baselines.live.events import Path as PathEvent
 from rl_baselines.live.wandb_watcher import WandbWatcher, page_id
+from rl_baselines.train import main as train
 
 RUN_ID = "KukaButtonGymEnv-v0/ground_truth/ppo/26-11-21_14h49_24"
 BLOCK = 32768
@@ -245,3 +247,30 @@ def test_page_ids_tell_runs_apart() -> None:
     assert page_id(RUN_ID) == ids[0]
     assert all(len(one) <= 128 and set(one) <= set("-_" + "".join(map(chr, range(48, 123)))) for one in ids)
     assert not set("".join(ids)) & set('/\\#?%:<>"')
+
+
+@pytest.mark.slow
+def test_a_training_and_its_resume_have_one_page(tmp_path: Path, package: Any) -> None:
+    flags = (*CARTPOLE_PPO, "--no-vis", "--track", "wandb")
+    run, _ = run_train(*flags, log_dir=tmp_path / "logs")
+    done = run_command("rl_baselines.train", "--resume", run.path, "--num-timesteps", 800, folder=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    files = read_files(run.path)
+    assert {r.run.run_id for records in files for r in records if r.HasField("run")} == {page_id(run.id)}
+    assert config(files[0])["env"] == "CartPole-v1"
+    logged = {row["timesteps"]: row["train/loss"] for row in rows(files[0]) if "train/loss" in row}
+    recorded = {int(row["time/total_timesteps"]): row["train/loss"] for row in run.progress if row["train/loss"]}
+    assert logged.keys() == {step for step in recorded if step <= 640}
+    assert logged[256] == pytest.approx(float(recorded[256]))
+    again = [row["timesteps"] for row in rows(files[1])]
+    assert min(again) > 600 and max(again) == 832  # what the page knows is not told again
+    assert [row["eval/mean_reward"] for row in rows(files[1]) if "eval/mean_reward" in row] == [
+        pytest.approx(float(row["mean_reward"])) for row in Run(run.path).evaluations if int(row["timesteps"]) > 640
+    ]
+
+
+def test_without_the_package_nothing_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = call(train, "--env", "CartPole-v1", "--track", "wandb", "--log-dir", tmp_path)
+    assert done.code == 2 and done.err.startswith("error: Weights & Biases is not installed: pip install")
+    assert not list(tmp_path.rglob("run.json"))

@@ -36,9 +36,11 @@ class LiveView:
 
     def attach(self, run: TrainingRun) -> None:
         """Tell what is known of a run so far, and from now on all that happens in it."""
+        forgetful = [watcher for watcher in self._watchers if not watcher.remembers]
         for known in (parent_events(run.record), settings_event(run.folder), series_events(run.folder)):
             for event in known:
-                self.put(event)
+                for watcher in forgetful:
+                    watcher.put(event)
         model: Any = run.model
         model.logger.output_formats.append(_LogOutput(self.put))
         model.on_episode = _Episodes(self.put, run.folder)

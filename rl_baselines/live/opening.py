@@ -12,6 +12,7 @@ from rl_baselines.live.history import page_name
 from rl_baselines.live.live_view import LiveView
 from rl_baselines.live.servers import find_or_start
 from rl_baselines.live.surroundings import is_ci
+from rl_baselines.live.wandb_watcher import WandbWatcher, check_package
 from rl_baselines.live.writer import VisdomWriter
 from rl_baselines.training import TrainingRun
 
@@ -22,6 +23,8 @@ def check_view(options: RunOptions) -> None:
     :raises UsageError: for a port out of range, contradicting options, and a server elsewhere that does not answer
     """
     check_port(options.port)
+    if options.track == "wandb":
+        check_package()
     if options.vis_server is None:
         return
     if not options.vis:
@@ -47,8 +50,6 @@ def open_view(run: TrainingRun, announce: Callable[[str], None]) -> LiveView:
         page = page_name(run.folder)
         watchers.append(VisdomWriter(find_server, page, announce, run.options.episode_window))
     if run.options.track == "wandb":
-        from rl_baselines.live.wandb_watcher import WandbWatcher
-
         settings = json.loads(json.dumps(to_flat(run.config)))
         watchers.append(
             WandbWatcher(

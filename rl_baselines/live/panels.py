@@ -18,7 +18,7 @@ PARENT = "parent/"
 TIMESTEPS = "environment timesteps"
 TIMESTEPS_OF_CHILD = "environment timesteps (0: hand-over from the parent)"
 
-BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d95f02", "#2a8a57", "#7a8793"
+BLUE, ORANGE, GREEN = "#1f5fa8", "#d95f02", "#2a8a57"
 FAINT = 0.3
 
 Style = Literal["line", "points", "dashed"]
@@ -97,11 +97,12 @@ class _Lines:
         """Give the panel; None where none of its series has a point."""
         traces: list[Trace] = []
         has_parent = False
-        for colour, (series, name) in zip((BLUE, ORANGE, GREEN), self.names.items(), strict=False):
+        for colour, (series, name) in zip(cycle((BLUE, ORANGE, GREEN)), self.names.items(), strict=False):
             parent = board.series.get(PARENT + series) if self.parents else None
             if parent is not None:
                 has_parent = True
-                traces.append(Trace(f"parent's {name}", *parent.extremes(), GREY, "dashed"))
+                x, y = parent.extremes()
+                traces.append(Trace(f"parent's {name}", x, self.sign * y, colour, "dashed"))
             if series in board.series:
                 traces.append(self._trace(series, name, colour, board))
         if not traces:
@@ -156,7 +157,7 @@ def _episodes(key: str, board: Board) -> Panel | None:
     window = board.episode_window
     traces = []
     if parent is not None:
-        traces.append(Trace(f"parent, mean of {window}", *parent.average(window), GREY, "dashed"))
+        traces.append(Trace(f"parent, mean of {window}", *parent.average(window), ORANGE, "dashed"))
     if series is not None:
         traces.append(Trace("episode", *series.extremes(), BLUE, "points", FAINT))
         traces.append(Trace(f"mean of {window}", *series.average(window), ORANGE))

@@ -40,6 +40,8 @@ class WandbWatcher:
     :raises UsageError: when the package is not installed
     """
 
+    remembers = True
+
     def __init__(
         self,
         run_id: str,
@@ -164,8 +166,8 @@ def page_id(run_id: str) -> str:
     return f"{letters}-{hashlib.sha256(run_id.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def _package() -> Any:
-    """Import the package.
+def check_package() -> None:
+    """Refuse to go on without the package.
 
     :raises UsageError: when it is not installed
     """
@@ -173,6 +175,14 @@ def _package() -> Any:
     # A folder of that name, as the package itself makes, passes for a package without a file.
     if found is None or found.origin is None:
         raise UsageError('Weights & Biases is not installed: pip install "rl-baselines[wandb]", or pip install wandb')
+
+
+def _package() -> Any:
+    """Import the package.
+
+    :raises UsageError: when it is not installed
+    """
+    check_package()
     import wandb
 
     return wandb

@@ -32,6 +32,8 @@ class VisdomWriter:
     :param flush_s: seconds between two looks at what has changed
     """
 
+    remembers = False
+
     def __init__(
         self,
         find_server: Callable[[], Address | None],
