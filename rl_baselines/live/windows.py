@@ -156,8 +156,7 @@ def _picture(picture: Picture) -> Window:
     file = io.BytesIO()
     Image.fromarray(picture.pixels).save(file, "png")
     source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    content = {"src": source, "caption": f"after {picture.timesteps:,} timesteps"}
-    return _window([{"type": "image", "content": content}], PICTURE_TITLE)
+    return _window([{"type": "image", "content": {"src": source, "caption": None}}], PICTURE_TITLE)
 
 
 def _preformatted(text: str) -> str:
