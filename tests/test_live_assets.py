@@ -252,10 +252,12 @@ def test_zoom_and_hidden_curves_survive_updates_and_a_restart(port: int, page: P
 
 
 def test_runs_are_compared_in_one_plot(port: int, page: Page) -> None:
-    """Windows of the same title show the curves of all runs that are chosen, by number."""
+    """Windows of the same title show the curves of all runs that are chosen, by number, each run in its colour."""
     for n_points, env in ((20, "a_run"), (30, "b_run")):
         post(port, "/events", curve_window(n_points, env=env))
-    page.open(f"http://127.0.0.1:{port}/compare/a_run+b_run")
+    page.open(f"http://127.0.0.1:{port}/compare/b_run+a_run")
     page.wait_for(f"{PLOTS}.length === 1 && {PLOTS}[0].data.length === 2")
     assert page.value(f"{PLOTS}[0].data.map(trace => [trace.name, trace.x.length])") == [["0_mean", 20], ["1_mean", 30]]
     assert page.complaints == []
+    colours = page.value(f"{PLOTS}[0].data.map(trace => trace.line.color)")
+    assert colours == ["rgba(31,95,168,1)", "rgba(217,95,2,1)"]

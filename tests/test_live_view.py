@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cli import CARTPOLE_PPO, KUKA_PPO, Run, call, call_train, differences, newest, read_csv, shared_run
+from cli import CARTPOLE_PPO, KUKA_PPO, Run, call, call_train, differences, newest, read_csv, shared_run, table_row
 from fake_visdom import FakeVisdom
 from PIL import Image
 
@@ -163,3 +164,18 @@ def test_nothing_is_started_where_nobody_watches(tmp_path: Path) -> None:
     assert done.out.count("live view: none, for the environment variable CI is set") == 1
     _, done = call_train(*flags, "--no-vis", log_dir=tmp_path)
     assert "live view" not in done.out
+
+
+def test_without_the_page_training_goes_on_and_leaves_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI")
+    monkeypatch.setenv("RL_BASELINES_CACHE", str(tmp_path / "cache"))
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    flags = ("--env", "CartPole-v1", "--num-timesteps", 64, "--hyperparam", "n_steps:32", "--eval-freq", 32)
+    run, done = call_train(*flags, "--eval-episodes", 2, "--port", port, log_dir=tmp_path / "logs")
+    assert done.out.count("no live view: its page is not installed; run: python -m rl_baselines.live install") == 1
+    report = (run.path / "report.html").read_text()
+    assert table_row(done.out, "report").endswith("report.html") and run.id in report
+    shown = {path.stem for path in (run.path / "plots").iterdir()}
+    assert {"evaluation", "episodes", "learning_rate", "learning_curve"} <= shown
+    assert report.count("data:image/png;base64,") == len(shown) - 1  # all but the learning curve

@@ -12,6 +12,7 @@ from PIL import Image
 
 from rl_baselines.live.events import Event, Matrix, Path, Picture, Scalars, Text
 from rl_baselines.live.panels import EPISODE_REWARD, PARENT
+from rl_baselines.live.safety import safe_name
 from rl_baselines.plots import read_episodes, read_evaluations
 from rl_baselines.progress_file import FIRST_COLUMN, complete_rows
 from rl_baselines.run_folder import RunFolder
@@ -20,13 +21,14 @@ from rl_baselines.transfer.before_and_after import AFTER_BEST, AFTER_LAST, BEFOR
 
 SETTINGS = "Settings"
 EVALUATION = "eval/"
+MAX_RUN_NAME = 180
 OLD_ENV, NEW_ENV = "parent's environment", "new environment"
 
 
 def page_name(folder: RunFolder) -> str:
     """Name the page of a run: a visdom environment has no levels, and runs of several log folders meet on a server."""
     digest = hashlib.sha256(str(folder.path).encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{folder.run_id.replace('/', '_')}_{digest[:4]}"
+    return f"{safe_name(folder.run_id.replace('/', '_'))[:MAX_RUN_NAME]}_{digest[:4]}"
 
 
 def events_of(folder: RunFolder) -> Iterator[Event]:

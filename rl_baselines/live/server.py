@@ -5,6 +5,7 @@ keeps what it shows on disk, and ends by itself when nobody writes and nobody wa
 """
 
 import asyncio
+import copy
 import errno
 import importlib.util
 import json
@@ -35,6 +36,8 @@ READY = "ready"
 MAX_MESSAGE_BYTES = 256 * 2**20
 SECONDS_BETWEEN_CHECKS = 5.0
 PING_INTERVAL_S = 30
+COLOURS = ("31,95,168", "217,95,2", "42,138,87", "142,68,173", "140,109,31")
+"""Of environments that are compared: red, green and blue."""
 UNUSED_PATHS = ("/socket_wrap", "/vis_socket_wrap", "/error/")
 """Of visdom's: for browsers without websockets, and for tests of its error page."""
 
@@ -148,6 +151,7 @@ def make_application(options: ServerOptions, environments: Environments, activit
     for handler in (socket_handlers.SocketHandler, socket_handlers.VisSocketHandler):
         let_go(handler)
     mend_storage(app_module, socket_handlers, web_handlers, environments)
+    mend_comparison(web_handlers)
     base_handlers.BaseHandler.write_error = tornado.web.RequestHandler.write_error  # visdom's template is not there
     app_module.tornado_settings.update(
         static_path=options.static,
@@ -275,6 +279,36 @@ def mend_storage(app_module: Any, socket_handlers: Any, web_handlers: Any, envir
     for module in (app_module, socket_handlers, web_handlers):
         module.serialize_env = serialize
     web_handlers.gather_envs = lambda state, env_path=None: sorted(state)  # visdom's looks into a fixed folder too
+
+
+def mend_comparison(web_handlers: Any) -> None:
+    """Let the curves of compared environments be those of each, in colours of its own.
+
+    Visdom's function shows the first environment's curves twice unless the names come sorted.
+
+    :param web_handlers: visdom's module
+    """
+    compare = web_handlers.compare_envs
+
+    def compare_sorted(state: Any, names: Sequence[str], *rest: Any) -> None:
+        known = [name for name in sorted(set(names)) if name in state]
+        if known:
+            compare({name: _coloured(state[name], place) for place, name in enumerate(known)}, known, *rest)
+
+    web_handlers.compare_envs = compare_sorted
+
+
+def _coloured(env: Any, place: int) -> dict[str, Any]:
+    """Give a copy of an environment, its curves in the colour of its place among those that are compared."""
+    windows = copy.deepcopy(dict(env["jsons"]))
+    colour, pale = (f"rgba({COLOURS[place % len(COLOURS)]},{opacity})" for opacity in (1, 0.15))
+    for window in windows.values():
+        curves = window["content"].get("data", ()) if window.get("type") == "plot" else ()
+        for curve in curves:
+            if curve.get("type") == "scatter":
+                curve |= {"line": {**curve.get("line", {}), "color": colour}, "fillcolor": pale}
+                curve["marker"] = {**curve.get("marker", {}), "color": colour}
+    return {"jsons": windows, "reload": {}}
 
 
 async def serve(options: ServerOptions, listening: socket.socket, on_ready: Callable[[], None]) -> None:
