@@ -115,6 +115,7 @@ REBUILT: dict[str, dict[str, str]] = {
     "PeriodicEvaluation": {
         "_env": "every evaluation starts from the same seeds; what it remembers is in the state of the callback",
         "_make_env": "from the configuration",
+        "on_result": "set before learning starts, where the run is watched",
         "file": _PLACE,
     },
     "Checkpointing": {"folder": _PLACE, "_last_time": "a clock, started anew"},

@@ -25,7 +25,7 @@ from rl_baselines.live.drawing import (
     png,
 )
 from rl_baselines.live.events import Matrix, Path
-from rl_baselines.live.panels import BLUE, GREEN, GREY, ORANGE, Panel, Trace
+from rl_baselines.live.panels import BLUE, GREEN, ORANGE, Panel, Trace
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_a_legend_names_lines_bands_and_the_hand_over() -> None:
     low, high = np.array([0.5, 1.5, 2.5]), np.array([1.5, 2.5, 3.5])
     traces = (
         line("child", low=low, high=high, band="95 % interval"),
-        line("parent", colour=GREY, style="dashed"),
+        line("parent", colour=GREEN, style="dashed"),
         line("episode", colour=ORANGE, style="points", opacity=0.3),
     )
     figure = draw_panel(panel(*traces, hand_over=True))

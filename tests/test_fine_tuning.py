@@ -278,8 +278,9 @@ def test_sources_inside_a_run(kind: str, tmp_path: Path, tmp_path_factory: pytes
 
 
 def test_latest_is_the_newest_run_of_the_log_folder(tmp_path: Path) -> None:
-    older, _ = call_train(*WALK, *ROLLOUT, *SHORT, log_dir=tmp_path)
-    newer, _ = call_train(*WALK, *ROLLOUT, *SHORT, "--seed", 2, log_dir=tmp_path)
+    short = (*WALK, *ROLLOUT, "--num-timesteps", 64, "--eval-freq", 0)
+    older, _ = call_train(*short, log_dir=tmp_path)
+    newer, _ = call_train(*short, "--seed", 2, log_dir=tmp_path)
     child, _ = call_train(LOAD, "latest", *SHORT, log_dir=tmp_path)
     assert child.record["parent"]["run"] == newer.id != older.id
     grandchild, _ = call_train(LOAD, "latest@last", *SHORT, log_dir=tmp_path)
