@@ -64,5 +64,39 @@ def make_place(place: str = "a", max_steps: int = 60, render_mode: str | None = 
     return PlaceAndLabel(env, sorted(PLACES).index(place))
 
 
+class MotorGains(gym.ActionWrapper[np.ndarray, np.ndarray, np.ndarray]):
+    """Multiplies what a robot is told along each axis.
+
+    :param env: a robot with continuous actions
+    :param gains: of the axes
+    """
+
+    def __init__(self, env: RobotEnv, gains: tuple[float, float]) -> None:
+        super().__init__(env)
+        self._gains = np.array(gains, np.float32)
+
+    def action(self, action: np.ndarray) -> np.ndarray:
+        """Give the action that the robot carries out, clipped to its space."""
+        return np.clip(self._gains * action, -1.0, 1.0)
+
+
+def make_gains(
+    gain_x: float = 1.0, gain_y: float = 1.0, max_steps: int = 60, render_mode: str | None = None
+) -> gym.Env[np.ndarray, np.ndarray]:
+    """Build the mobile robot with a dense reward for being near a target that lies elsewhere in every episode.
+
+    :param gain_x: what its motor along x makes of an action
+    :param gain_y: likewise along y
+    """
+    options = EnvOptions(
+        is_discrete=False, shape_reward=True, random_target=True, max_steps=max_steps, render_mode=render_mode
+    )
+    env = RobotEnv(
+        MobileRobot(options, Settings()), ReachTarget(options, Settings()), options, MOBILE_CAMERAS, render_fps=25
+    )
+    return MotorGains(env, (gain_x, gain_y))
+
+
 gym.register("LongerPole-v0", entry_point="changed_envs:LongerPole", max_episode_steps=500)
+gym.register("MobileRobotGains-v0", entry_point="changed_envs:make_gains")
 gym.register("MobileRobotPlace-v0", entry_point="changed_envs:make_place")

@@ -3,12 +3,14 @@
     python benchmarks/live_view.py [--seeds N] [--quick]
 
 Each pair is the same command, kuka_button_ppo for 40,960 steps, with a live view on a server of its own and with
---no-vis, in turns which of the two is first; the times are those of the whole process. Then one million points are told
-to a watcher that is connected to the server, and the time of each telling and the server's memory are taken.
+--no-vis, in turns which of the two is first; timed are the learning, as run.json has it, and the whole process. Then
+one million points are told to a watcher that is connected to the server, and the time of each telling and the server's
+memory are taken.
 
 Needs what `python -m rl_baselines.live install` puts into the cache folder.
 """
 
+import json
 import os
 import statistics
 import sys
@@ -32,15 +34,17 @@ N_POINTS = 1_000_000
 FIGURES = ("rollout/ep_rew_mean", "rollout/ep_len_mean", "train/value_loss", "train/approx_kl", "train/learning_rate")
 
 
-def train(options: Options, arm: str, seed: int, server: Address) -> float:
-    """Give the seconds of a training, from the start of the process to its end."""
+def train(options: Options, arm: str, seed: int, server: Address) -> tuple[float, float]:
+    """Give the seconds of learning, and of the process from its start to its end."""
     folder = options.folder / arm / f"seed_{seed}"
     flags = ("--vis-server", str(server)) if arm == "watched" else ("--no-vis",)
     steps = 4096 if options.quick else 40_960
     command = [sys.executable, "-m", "rl_baselines.train", "--config", "kuka_button_ppo", "--seed", str(seed), *flags]
     began = time.monotonic()
     execute([*command, "--num-timesteps", str(steps), "--log-dir", str(folder)], folder)
-    return time.monotonic() - began
+    seconds = time.monotonic() - began
+    record = max(folder.glob("*/*/*/*/run.json"), key=lambda path: path.stat().st_mtime_ns)
+    return float(json.loads(record.read_text())["seconds"]), seconds
 
 
 def tell(options: Options, server: Address) -> tuple[list[float], float, float]:
@@ -75,35 +79,40 @@ def main() -> None:
     server = start(8197, print)
     if server is None:
         raise SystemExit("the live view has no server: run python -m rl_baselines.live install first")
-    seconds: dict[str, list[float]] = {arm: [] for arm in ARMS}
+    seconds: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}
     progress = Runs(options.folder, len(options.seeds) * len(ARMS))
     try:
         for seed in options.seeds:
             for arm in ARMS if seed % 2 else reversed(ARMS):
                 seconds[arm].append(train(options, arm, seed, server))
-                progress.note(f"{arm}, seed {seed}", seconds[arm][-1])
+                progress.note(f"{arm}, seed {seed}", seconds[arm][-1][1])
         told, before, after = tell(options, server)
     finally:
         stop(server.port)
     report(options, seconds, told, before, after)
 
 
-def report(options: Options, seconds: dict[str, list[float]], told: list[float], before: float, after: float) -> None:
+def report(
+    options: Options, seconds: dict[str, list[tuple[float, float]]], told: list[float], before: float, after: float
+) -> None:
     """Print and store what came out."""
-    ratios = [on / off for on, off in zip(seconds["watched"], seconds["alone"], strict=True)]
+    pairs = list(zip(seconds["watched"], seconds["alone"], strict=True))
+    ratios = {what: [on[i] / off[i] for on, off in pairs] for i, what in enumerate(("learning", "process"))}
     told.sort()
-    rows = [("arm", "seconds, median"), *((arm, f"{statistics.median(seconds[arm]):.1f}") for arm in ARMS)]
-    show_table(rows)
+    rows = [(arm, *(f"{statistics.median(column):.1f}" for column in zip(*seconds[arm], strict=True))) for arm in ARMS]
+    show_table([("arm", "learning, median seconds", "process, median seconds"), *rows])
     micro = {name: 1e6 * told[int(share * (len(told) - 1))] for name, share in (("median", 0.5), ("99.9 %", 0.999))}
     content: dict[str, Any] = {
         "seconds": seconds,
-        "ratio": student(ratios),
-        "ratio_median": statistics.median(ratios),
+        "ratios": ratios,
         "telling_microseconds": {**micro, "longest": 1e6 * told[-1]},
         "server_megabytes": {"before": before, "after": after},
     }
     verdicts = {
-        "wall time, watched to alone": f"median {statistics.median(ratios):.3f}, mean {student(ratios)}",
+        **{
+            f"seconds of {what}, watched to alone": f"median {statistics.median(values):.3f}, mean {student(values)}"
+            for what, values in ratios.items()
+        },
         "telling figures": f"median {micro['median']:.1f} us, 99.9 % within {micro['99.9 %']:.1f} us",
         "memory of the server": f"{before:.0f} MB before, {after:.0f} MB after {len(told) * len(FIGURES):,} points",
     }

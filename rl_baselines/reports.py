@@ -138,12 +138,6 @@ def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> It
     yield "folder", short(run.folder.path)
 
 
-def report_rows(run: TrainingRun, outcome: Outcome) -> list[Row]:
-    """Give what stands at the top of a run's report: what it was, and what came out."""
-    beginning = [row for row in start_rows(run) if row[0] in ("environment", "algorithm", "learning rate", "parent")]
-    return [*beginning, *end_rows(run, outcome, ())]
-
-
 def describe(result: EvaluationResult) -> str:
     """Say in one line what an evaluation gave."""
     summary = result.summary()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rl_baselines.callbacks import BoundaryAction
+    from rl_baselines.live.live_view import LiveView
     from rl_baselines.resolution import Layer, RunPlan
     from rl_baselines.sources import Source
     from rl_baselines.training import Outcome, TrainingRun
@@ -233,7 +234,7 @@ def _show_transfer(console: "Console", run: "TrainingRun") -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAction]") -> "Outcome":
+def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAction]") -> "tuple[Outcome, LiveView]":
     from rl_baselines.callbacks import SignalStop
     from rl_baselines.execution import train
     from rl_baselines.live.opening import open_view
@@ -253,7 +254,7 @@ def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAc
         with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
             train(run, [progress, stopper, *actions], outcome, announce, lambda: _show_transfer(console, run))
         view.show_comparisons(run)
-    return outcome
+    return outcome, view
 
 
 def _draw(run: "TrainingRun", outcome: "Outcome") -> list[Path]:
@@ -275,18 +276,17 @@ def _draw(run: "TrainingRun", outcome: "Outcome") -> list[Path]:
     return [curve, picture]
 
 
-def _show_end(console: "Console", run: "TrainingRun", outcome: "Outcome") -> None:
+def _show_end(console: "Console", run: "TrainingRun", outcome: "Outcome", with_report: bool) -> None:
     from rl_baselines.comparison_report import comparison_header, comparison_rows, sentences
-    from rl_baselines.live.opening import is_watched
     from rl_baselines.live.showing import report
-    from rl_baselines.reports import end_rows, how_to_go_on, report_rows
+    from rl_baselines.reports import end_rows, how_to_go_on
     from rl_baselines.run_folder import short
     from rl_baselines.screen import show_table
     from rl_baselines.transfer.before_and_after import AFTER_BEST
 
     ended = list(end_rows(run, outcome, _draw(run, outcome)))
-    if is_watched(run.options) and not outcome.can_go_on:
-        ended.append(("report", short(report(run.folder, report_rows(run, outcome)))))
+    if with_report:
+        ended.append(("report", short(report(run.folder))))
     show_table(console, f"{outcome.status.capitalize()}: {outcome.reason}", ended)
     if outcome.comparison is not None:
         name = "child (best)" if AFTER_BEST in outcome.comparisons else "child"
@@ -315,8 +315,8 @@ def command(argv: list[str]) -> int:
     if run is None:
         return 0
     budget = run.options.stop_after
-    outcome = _carry_out(console, run, [TimeBudget(budget, began)] if budget is not None else [])
-    _show_end(console, run, outcome)
+    outcome, view = _carry_out(console, run, [TimeBudget(budget, began)] if budget is not None else [])
+    _show_end(console, run, outcome, with_report=view.lacks_server and not outcome.can_go_on)
     return EXIT_STOPPED if outcome.can_go_on else 0
 
 

@@ -42,6 +42,14 @@ class ShowOptions:
 
 
 @dataclass(frozen=True)
+class ReportOptions:
+    """Report"""
+
+    runs: tuple[str, ...] = setting(("latest",), "Run folders, or latest.", positional=True, metavar="RUN")
+    log_dir: str = setting("logs", "Where latest is looked for.", metavar="FOLDER")
+
+
+@dataclass(frozen=True)
 class NoOptions:
     """No settings"""
 
@@ -122,6 +130,22 @@ def show(argv: list[str]) -> int:
     return 0
 
 
+def report(argv: list[str]) -> int:
+    """Write the reports of runs."""
+    options = ReportOptions(**parse((ReportOptions,), argv, f"{PROG} report", VERBS["report"].text))
+
+    from rl_baselines.live.showing import report as write_report
+    from rl_baselines.run_folder import short
+    from rl_baselines.sources import resolve_run
+
+    for run in [resolve_run(text, Path(options.log_dir))[0] for text in options.runs]:
+        try:
+            print(short(write_report(run)))
+        except OSError as error:
+            raise UsageError(f"the report of {run.run_id} cannot be written: {error}") from None
+    return 0
+
+
 def install(argv: list[str]) -> int:
     """Install the page."""
     parse((NoOptions,), argv, f"{PROG} install", VERBS["install"].text)
@@ -160,6 +184,7 @@ VERBS = {
     "stop": Verb("end the servers", stop),
     "status": Verb("list the servers, and the runs that they show", status),
     "show": Verb("show runs that are over, have crashed or were not watched, from their records", show),
+    "report": Verb("write all plots of runs as files, and as one page that needs no server", report),
     "install": Verb("put the page together in the cache folder; needs npm and the network, once", install),
 }
 

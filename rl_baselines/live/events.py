@@ -74,12 +74,7 @@ Event = Scalars | Text | Picture | Path | Matrix
 
 
 class Watcher(Protocol):
-    """One that is told. Its methods return at once and never raise.
-
-    :ivar remembers: whether it knows the run's settings, and what an earlier process told it of the run
-    """
-
-    remembers: bool
+    """One that is told. Its methods return at once and never raise."""
 
     def put(self, event: Event) -> None:
         """Take an event."""

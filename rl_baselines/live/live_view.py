@@ -14,6 +14,7 @@ from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.live.events import Event, Path, Picture, Scalars, Watcher
 from rl_baselines.live.history import EVALUATION, comparison_events, parent_events, series_events, settings_event
 from rl_baselines.live.panels import EPISODE_REWARD
+from rl_baselines.live.writer import VisdomWriter
 from rl_baselines.plots import read_episodes
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.training import TrainingRun
@@ -23,11 +24,18 @@ from rl_baselines.watched_episode import Watched
 class LiveView:
     """What a training tells its watchers.
 
-    :param watchers: told of everything
+    :param writer: that shows it in the browser; None where it is not to be seen
+    :param trackers: told too
     """
 
-    def __init__(self, watchers: Sequence[Watcher]) -> None:
-        self._watchers = tuple(watchers)
+    def __init__(self, writer: VisdomWriter | None, trackers: Sequence[Watcher] = ()) -> None:
+        self._writer = writer
+        self._watchers: tuple[Watcher, ...] = (*([writer] if writer is not None else []), *trackers)
+
+    @property
+    def lacks_server(self) -> bool:
+        """Whether the run was to be seen in the browser and could not be."""
+        return self._writer is not None and not self._writer.has_server
 
     def put(self, event: Event) -> None:
         """Tell all watchers."""
@@ -36,11 +44,12 @@ class LiveView:
 
     def attach(self, run: TrainingRun) -> None:
         """Tell what is known of a run so far, and from now on all that happens in it."""
-        forgetful = [watcher for watcher in self._watchers if not watcher.remembers]
-        for known in (parent_events(run.record), settings_event(run.folder), series_events(run.folder)):
-            for event in known:
-                for watcher in forgetful:
-                    watcher.put(event)
+        if not self._watchers:
+            return
+        if self._writer is not None:  # a tracker knows what it was told by an earlier process
+            for known in (parent_events(run.record), settings_event(run.folder), series_events(run.folder)):
+                for event in known:
+                    self._writer.put(event)
         model: Any = run.model
         model.logger.output_formats.append(_LogOutput(self.put))
         model.on_episode = _Episodes(self.put, run.folder)

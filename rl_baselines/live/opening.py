@@ -44,21 +44,20 @@ def open_view(run: TrainingRun, announce: Callable[[str], None]) -> LiveView:
 
     :param announce: told in words why it cannot be seen, and when a server goes or comes back
     """
-    watchers: list[Watcher] = []
+    writer, trackers = None, list[Watcher]()
     find_server = _server_finder(run.options, announce)
     if find_server is not None:
         page = page_name(run.folder)
-        watchers.append(VisdomWriter(find_server, page, announce, run.options.episode_window))
+        writer = VisdomWriter(find_server, page, announce, run.options.episode_window)
     if run.options.track == "wandb":
         settings = json.loads(json.dumps(to_flat(run.config)))
-        watchers.append(
+        trackers.append(
             WandbWatcher(
                 run.folder.run_id, settings, run.folder.path, resumed=run.resumption is not None, announce=announce
             )
         )
-    view = LiveView(watchers)
-    if watchers:
-        view.attach(run)
+    view = LiveView(writer, trackers)
+    view.attach(run)
     return view
 
 

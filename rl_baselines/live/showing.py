@@ -1,7 +1,8 @@
 """Shows runs again from their records: finished ones, crashed ones, and those of a machine that nobody watched."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rl_baselines.live.board import Board
@@ -39,14 +40,39 @@ def show(runs: Sequence[RunFolder], address: Address, announce: Callable[[str], 
         connection.close()
 
 
-def report(run: RunFolder, facts: Sequence[tuple[str, str]]) -> Path:
+def report(run: RunFolder) -> Path:
     """Write all plots of a run as files, and the page that holds them, from its records.
 
-    :param facts: what stands at the top of the page, by name
     :return: the page
     :raises OSError: when a file cannot be written
     """
-    return write_report(Board(events_of(run), _episode_window(run)), run.run_id, facts, run.path, run.plots)
+    board = Board(events_of(run), _episode_window(run))
+    return write_report(board, run.run_id, list(facts_of(run)), run.path, run.plots)
+
+
+def facts_of(run: RunFolder) -> Iterator[tuple[str, str]]:
+    """Yield what a run was and what came out, as far as its record tells, by name."""
+    try:
+        record = run.read_record()
+    except (OSError, ValueError):
+        return
+    environment = record.get("environment", {})
+    options = " ".join(f"{name}:{value}" for name, value in environment.get("kwargs", {}).items())
+    yield "environment", f"{environment.get('id')}  {options}".rstrip()
+    yield "algorithm", run.path.parent.name
+    yield "status", ": ".join(str(record[name]) for name in ("status", "reason") if record.get(name))
+    yield "timesteps", f"{record.get('timesteps', 0):,} of {record.get('steps_planned', 0):,}"
+    if record.get("seconds"):
+        yield "time", f"{record['seconds']:.0f} s"
+    if record.get("best"):
+        best = record["best"]
+        yield "best model", f"mean reward {best['mean_reward']:.3g} at step {best['timesteps']:,} (by {best['by']})"
+    if record.get("parent"):
+        yield "parent", f"{record['parent']['path']}, after {record['parent']['timesteps']:,} steps"
+    for name, result in record.get("comparisons", {}).items():
+        success = "" if result["success_rate"] is None else f", success {result['success_rate']:.0%}"
+        yield name, f"mean reward {result['mean_reward']:.3g}{success}, {result['n_episodes']} episodes"
+    yield "command", shlex.join(record.get("command", []))
 
 
 def _episode_window(run: RunFolder) -> int:

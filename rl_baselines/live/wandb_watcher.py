@@ -40,8 +40,6 @@ class WandbWatcher:
     :raises UsageError: when the package is not installed
     """
 
-    remembers = True
-
     def __init__(
         self,
         run_id: str,

@@ -32,8 +32,6 @@ class VisdomWriter:
     :param flush_s: seconds between two looks at what has changed
     """
 
-    remembers = False
-
     def __init__(
         self,
         find_server: Callable[[], Address | None],
@@ -56,6 +54,11 @@ class VisdomWriter:
         self._wait_s = 0.0
         self._is_away = False
         self._has_server = True
+
+    @property
+    def has_server(self) -> bool:
+        """Whether there is a server, or it is still being looked for."""
+        return self._has_server
 
     def put(self, event: Event) -> None:
         """Take an event; it is shown within seconds."""
