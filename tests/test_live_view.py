@@ -13,6 +13,7 @@ from cli import CARTPOLE_PPO, KUKA_PPO, Run, call, call_train, differences, newe
 from fake_visdom import FakeVisdom
 from PIL import Image
 
+from rl_baselines.live import main as live
 from rl_baselines.train import main as train
 
 
@@ -179,3 +180,18 @@ def test_without_the_page_training_goes_on_and_leaves_a_report(tmp_path: Path, m
     shown = {path.stem for path in (run.path / "plots").iterdir()}
     assert {"evaluation", "episodes", "learning_rate", "learning_curve"} <= shown
     assert report.count("data:image/png;base64,") == len(shown) - 1  # all but the learning curve
+
+
+def test_a_report_can_be_had_of_any_run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    parent = shared_run(tmp_path_factory, "cartpole_ppo")
+    flags = ("--num-timesteps", 64, "--eval-freq", 0, "--best-by", "train", "--compare-episodes", 6)
+    run, _ = call_train("--load-rl-model-path", f"{parent.path}@last", *flags, log_dir=tmp_path)
+    assert not (run.path / "report.html").exists()
+    done = call(live, "report", run.path)
+    assert (done.code, done.err) == (0, "") and done.out.strip().endswith("report.html")
+    page = (run.path / "report.html").read_text()
+    before = run.record["comparisons"]["before"]["mean_reward"]
+    for text in ("CartPole-v1", "finished: all timesteps done", "64 of 64", f"mean reward {before:.3g}, 6 episodes"):
+        assert text in page
+    done = call(live, "report", tmp_path / "none")
+    assert done.code == 2 and len(done.err.splitlines()) == 1
