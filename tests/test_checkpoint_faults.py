@@ -147,7 +147,8 @@ FAST_KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", ["sac", pytest.param("ppo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sac", "ppo"])
 def test_kill_9_at_any_call_loses_at_most_one_interval(
     name: str, references: dict[str, Reference], tmp_path: Path
 ) -> None:
@@ -278,7 +279,8 @@ FULL_AT = {
 }
 
 
-@pytest.mark.parametrize("name", ["sac", pytest.param("ppo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sac", "ppo"])
 def test_a_full_disk_ends_the_training_in_one_line_and_harms_no_checkpoint(
     name: str, references: dict[str, Reference], tmp_path: Path
 ) -> None:

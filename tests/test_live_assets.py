@@ -211,6 +211,7 @@ PIXEL = (
 )
 
 
+@pytest.mark.slow
 def test_second_wall_holds_alone(port: int, page: Page) -> None:
     """Were a text let through as it is, the browser would still not run it."""
     page.open(f"http://127.0.0.1:{port}/env/run")
@@ -251,6 +252,7 @@ def test_zoom_and_hidden_curves_survive_updates_and_a_restart(port: int, page: P
     assert page.value(shown)[0] == [7, "legendonly"]
 
 
+@pytest.mark.slow
 def test_runs_are_compared_in_one_plot(port: int, page: Page) -> None:
     """Windows of the same title show the curves of all runs that are chosen, by number, each run in its colour."""
     for n_points, env in ((20, "a_run"), (30, "b_run")):

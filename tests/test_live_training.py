@@ -52,7 +52,6 @@ def rewards_recorded(run: Run) -> tuple[list[float], list[float]]:
     )
 
 
-@pytest.mark.slow
 def test_a_training_is_seen_in_a_browser(cache: Path, tmp_path: Path) -> None:
     port = free_port()
     run, done = run_train(*KUKA, "--port", port, log_dir=tmp_path / "logs")
