@@ -214,7 +214,7 @@ class RunOptions:
         "log in.",
         metavar="http://HOST:PORT",
     )
-    track: Literal["wandb"] | None = setting(None, "Record the run with an experiment tracker too.")
+    track: Literal["none", "wandb"] = setting("none", "Record the run with an experiment tracker too.")
 
 
 @dataclass(frozen=True)

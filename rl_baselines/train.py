@@ -120,12 +120,18 @@ def _resumed_options(recorded: dict[str, Any], given: dict[str, Any]) -> RunOpti
     """Give the options of a run that goes on: its own, but for what was given now.
 
     A server that the run was shown on may be gone by now; that keeps no run from going on.
+
+    :raises UsageError: for a tracker that is not installed
     """
+    from rl_baselines.live.opening import check_tracker
+
     if given.get("vis") is False:
         recorded = {**recorded, "vis_server": None}
     elif given.get("vis_server") is not None:
         recorded = {**recorded, "vis": True}
-    return options_from_flat({**recorded, **given})
+    options = options_from_flat({**recorded, **given})
+    check_tracker(options)
+    return options
 
 
 def _begin(given: dict[str, Any], argv: list[str]) -> "TrainingRun":
@@ -179,7 +185,8 @@ def _resume(text: str, given: dict[str, Any], argv: list[str], console: "Console
             resumption.folder.unlock()
             return None
         _checked_options(given)
-        return go_on(resumption, plan, _resumed_options(record.get("options", {}), given), argv)
+        options = _resumed_options(record.get("options", {}), given)
+        return go_on(resumption, plan, options, argv)
     except BaseException:
         resumption.folder.unlock()
         raise

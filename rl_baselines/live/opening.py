@@ -23,8 +23,7 @@ def check_view(options: RunOptions) -> None:
     :raises UsageError: for a port out of range, contradicting options, and a server elsewhere that does not answer
     """
     check_port(options.port)
-    if options.track == "wandb":
-        check_package()
+    check_tracker(options)
     if options.vis_server is None:
         return
     if not options.vis:
@@ -32,6 +31,15 @@ def check_view(options: RunOptions) -> None:
     address = Address.parse(options.vis_server)
     if not is_visdom(address):
         raise UsageError(f"no visdom server answers at --vis-server {address}; start it, or leave --vis-server out")
+
+
+def check_tracker(options: RunOptions) -> None:
+    """Refuse a tracker that is not installed.
+
+    :raises UsageError: saying how to install it
+    """
+    if options.track == "wandb":
+        check_package()
 
 
 def is_watched(options: RunOptions) -> bool:
