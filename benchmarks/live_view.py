@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rl_baselines.live.connection import Address
 from rl_baselines.live.events import Scalars
 from rl_baselines.live.server_records import running
-from rl_baselines.live.servers import start, stop
+from rl_baselines.live.servers import find_or_start, stop
 from rl_baselines.live.writer import VisdomWriter
 
 NAME = "live_view"
@@ -76,7 +76,7 @@ def main() -> None:
     """Measure, print and store."""
     options = options_of(parser_of(__doc__ or "").parse_args(), NAME)
     os.environ.pop("CI", None)
-    server = start(8197, print)
+    server = find_or_start(8197, print)
     if server is None:
         raise SystemExit("the live view has no server: run python -m rl_baselines.live install first")
     seconds: dict[str, list[tuple[float, float]]] = {arm: [] for arm in ARMS}

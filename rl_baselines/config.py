@@ -16,6 +16,10 @@ PARTS = ("policy", "critic", "features", "optimizer", "normalizer", "replay-buff
 """What of a model can be loaded apart."""
 
 
+VISDOM_PORT = 8097
+"""Visdom's own."""
+
+
 def setting(default: Any, text: str, flags: tuple[str, ...] = (), metavar: str = "", positional: bool = False) -> Any:
     """Declare one setting.
 
@@ -207,7 +211,7 @@ class RunOptions:
     )
     episode_window: int = setting(40, "Episodes in the moving average of the learning curve.")
     vis: bool = setting(True, "Show the run live in a browser.")
-    port: int = setting(8097, "Port of the live view on this machine; its server is started where none answers.")
+    port: int = setting(VISDOM_PORT, "Port of the live view on this machine; its server is started where none answers.")
     vis_server: str | None = setting(
         None,
         "A visdom server elsewhere to show the run on; the environment variables VISDOM_USERNAME and VISDOM_PASSWORD "

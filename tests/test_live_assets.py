@@ -160,7 +160,7 @@ def test_help_is_fast(tmp_path: Path) -> None:
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a running server."""
     with own_cache(tmp_path / "cache", monkeypatch):
-        address = servers.start(free_port(), pytest.fail)
+        address = servers.find_or_start(free_port(), pytest.fail)
         assert address is not None
         yield address.port
 
@@ -244,7 +244,7 @@ def test_zoom_and_hidden_curves_survive_updates_and_a_restart(port: int, page: P
         assert path[0] >= n_points - 1 and path[1] is True
     servers.stop(port)
     page.wait_for("[...document.querySelectorAll('button')].some(button => button.innerText === 'offline')")
-    servers.start(port, pytest.fail)
+    servers.find_or_start(port, pytest.fail)
     page.wait_for("[...document.querySelectorAll('button')].some(button => button.innerText === 'online')")
     post(port, "/events", curve_window(50))
     post(port, "/events", curve_window(50, window="path", **equal))

@@ -338,20 +338,6 @@ def test_visdom_of_the_user_is_used_as_it_is(cache: Path) -> None:
     assert running() == []
 
 
-def test_nothing_starts_in_ci(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where CI is set a server is used, but none is started."""
-    monkeypatch.setenv("CI", "true")
-    port, said = free_port(), list[str]()
-    assert servers.find_or_start(port, said.append) is None
-    assert said == [
-        f"no live view: CI is set and no visdom server answers at http://127.0.0.1:{port}; "
-        f"python -m rl_baselines.live start --port {port} starts one"
-    ]
-    assert running() == []
-    with something_else(port, VISDOM_ANSWER):
-        assert servers.find_or_start(port, said.append) == loopback(port)
-
-
 def test_what_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -159,12 +159,14 @@ def test_a_port_that_answers_otherwise_is_no_visdom(fake: FakeVisdom, tmp_path: 
     assert done.code == 2 and done.err.startswith("error: no visdom server answers at --vis-server")
 
 
-def test_nothing_is_started_where_nobody_watches(tmp_path: Path) -> None:
+def test_nothing_is_started_where_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RL_BASELINES_CACHE", str(tmp_path / "cache"))
     flags = ("--env", "CartPole-v1", "--num-timesteps", 64, "--hyperparam", "n_steps:32", "--eval-freq", 0)
     _, done = call_train(*flags, log_dir=tmp_path)
     assert done.out.count("live view: none, for the environment variable CI is set") == 1
     _, done = call_train(*flags, "--no-vis", log_dir=tmp_path)
     assert "live view" not in done.out
+    assert not (tmp_path / "cache").exists()  # nor was one looked for
 
 
 def test_without_the_page_training_goes_on_and_leaves_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from fake_visdom import FakeVisdom
@@ -15,8 +16,8 @@ N_POINTS = 200
 KEY = "rollout/ep_rew_mean"
 MAX_BLOCK_S = 1e-3
 """What a training may be held up by one event."""
-MAX_PREEMPTION_S = 0.1
-"""What other processes may take of that, now and then, from a busy machine of two cores."""
+MAX_WAIT_S = 0.1
+"""What the interpreter's lock, which the server of these tests shares, may take besides, now and then."""
 
 
 @pytest.fixture
@@ -38,15 +39,20 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def seconds_delayed() -> float:
+    """The time for which this thread could have run and other processes had the machine."""
+    return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+
+
 def tell(writer: VisdomWriter, first: int, n: int) -> None:
     """Tell points at a pace, none of which may hold up the training."""
     seconds = []
     for i in range(first, first + n):
-        began = time.perf_counter()
+        began, delayed = time.perf_counter(), seconds_delayed()
         writer.put(Scalars(i, {KEY: float(i), "train/loss": 1.0, "train/n_updates": 3.0}))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - began - (seconds_delayed() - delayed))
         time.sleep(0.001)
-    assert max(seconds) < MAX_PREEMPTION_S and sorted(seconds)[int(0.97 * n)] < MAX_BLOCK_S
+    assert max(seconds) < MAX_WAIT_S and sorted(seconds)[int(0.97 * n)] < MAX_BLOCK_S
 
 
 def points_of(fake: FakeVisdom) -> list[float]:

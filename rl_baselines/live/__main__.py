@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rl_baselines.command_line import parse, run_command
-from rl_baselines.config import setting
+from rl_baselines.config import VISDOM_PORT, setting
 from rl_baselines.errors import UsageError, unknown
 from rl_baselines.live.connection import Address, check_port, environments, loopback
 
@@ -19,7 +19,7 @@ MAX_RUNS_NAMED = 5
 class StartOptions:
     """Start"""
 
-    port: int = setting(8097, "Port of this machine; when something else has it, the next free one.")
+    port: int = setting(VISDOM_PORT, "Port of this machine; when something else has it, the next free one.")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ShowOptions:
     runs: tuple[str, ...] = setting(
         ("latest",), "Run folders, or latest; several are compared on one more page.", positional=True, metavar="RUN"
     )
-    port: int = setting(8097, "Port of the live view on this machine; its server is started where none answers.")
+    port: int = setting(VISDOM_PORT, "Port of the live view on this machine; its server is started where none answers.")
     vis_server: str | None = setting(None, "A visdom server elsewhere.", metavar="http://HOST:PORT")
     log_dir: str = setting("logs", "Where latest is looked for.", metavar="FOLDER")
 
@@ -62,7 +62,7 @@ def start(argv: list[str]) -> int:
     from rl_baselines.live import servers
 
     reasons: list[str] = []
-    address = servers.start(options.port, reasons.append)
+    address = servers.find_or_start(options.port, reasons.append)
     if address is None:
         raise UsageError(reasons[-1])
     for line in reasons:
@@ -120,7 +120,7 @@ def show(argv: list[str]) -> int:
 
     runs = [resolve_run(text, Path(options.log_dir))[0] for text in options.runs]
     reasons: list[str] = []
-    address = elsewhere or servers.start(options.port, reasons.append)
+    address = elsewhere or servers.find_or_start(options.port, reasons.append)
     if address is None:
         raise UsageError(reasons[-1])
     try:

@@ -15,7 +15,6 @@ from rl_baselines.live.events import Event, Path, Picture, Scalars, Watcher
 from rl_baselines.live.history import EVALUATION, comparison_events, parent_events, series_events, settings_event
 from rl_baselines.live.panels import EPISODE_REWARD
 from rl_baselines.live.writer import VisdomWriter
-from rl_baselines.plots import read_episodes
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.training import TrainingRun
 from rl_baselines.watched_episode import Watched
@@ -46,13 +45,15 @@ class LiveView:
         """Tell what is known of a run so far, and from now on all that happens in it."""
         if not self._watchers:
             return
-        if self._writer is not None:  # a tracker knows what it was told by an earlier process
-            for known in (parent_events(run.record), settings_event(run.folder), series_events(run.folder)):
-                for event in known:
-                    self._writer.put(event)
+        played = 0
+        for event in (*parent_events(run.record), *settings_event(run.folder), *series_events(run.folder)):
+            if isinstance(event, Scalars) and EPISODE_REWARD in event.values:
+                played = event.timesteps
+            if self._writer is not None:  # a tracker knows what it was told by an earlier process
+                self._writer.put(event)
         model: Any = run.model
         model.logger.output_formats.append(_LogOutput(self.put))
-        model.on_episode = _Episodes(self.put, run.folder)
+        model.on_episode = _Episodes(self.put, played)
         if run.evaluation is not None:
             run.evaluation.on_result = _Evaluations(self.put, run)
 
@@ -89,10 +90,8 @@ class _LogOutput(KVWriter):
 class _Episodes:
     """Tells the rewards of training episodes, at the steps of all the episodes that have ended."""
 
-    def __init__(self, put: Callable[[Event], None], folder: RunFolder) -> None:
-        self._put = put
-        known = read_episodes(folder.monitor).timesteps
-        self._timesteps = int(known[-1]) if len(known) else 0
+    def __init__(self, put: Callable[[Event], None], timesteps: int) -> None:
+        self._put, self._timesteps = put, timesteps
 
     def __call__(self, episode: Mapping[str, Any]) -> None:
         """Tell of an episode."""

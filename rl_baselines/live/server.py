@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_baselines.command_line import parse, run_command
-from rl_baselines.config import setting
+from rl_baselines.config import VISDOM_PORT, setting
 from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError
 from rl_baselines.live.connection import LOOPBACK, check_port
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 class ServerOptions:
     """Server"""
 
-    port: int = setting(8097, "Port to listen on, of the loopback address.")
+    port: int = setting(VISDOM_PORT, "Port to listen on, of the loopback address.")
     static: str = setting("", "The page's static files, as installed in the cache folder.", metavar="FOLDER")
     env_path: str = setting("", "Where the windows are kept.", metavar="FOLDER")
     idle_seconds: float = setting(1800.0, "End after this time without a writer and without an open page.")

@@ -16,9 +16,8 @@ from rl_baselines.live.assets import INSTALL_COMMAND, is_visdom_installed, stati
 from rl_baselines.live.connection import LOOPBACK, Address, check_port, is_visdom, loopback
 from rl_baselines.live.server import PORT_TAKEN
 from rl_baselines.live.server_records import ServerInfo, running
-from rl_baselines.live.surroundings import cache_folder, is_ci
+from rl_baselines.live.surroundings import cache_folder
 
-DEFAULT_PORT = 8097
 N_FURTHER_PORTS = 20
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 10.0
@@ -28,29 +27,15 @@ ROOT = Path(__file__).parents[2]
 def find_or_start(port: int, announce: Callable[[str], None]) -> Address | None:
     """Give the visdom server at a port of this machine, ours or the user's own; where there is none, start ours.
 
+    Something else that has the port is left alone: the next free one is taken.
+
     :param announce: is told, in one line, when there is none or it has another port
-    :return: None when there is none and none can be started, or this is continuous integration
+    :return: None when there is none and none can be started
     :raises UsageError: when the port is out of range
     """
     address = loopback(check_port(port))
     if is_visdom(address):
         return address
-    if is_ci():
-        announce(
-            f"no live view: CI is set and no visdom server answers at {address}; "
-            f"python -m rl_baselines.live start --port {port} starts one"
-        )
-        return None
-    return _start(port, announce)
-
-
-def start(port: int, announce: Callable[[str], None]) -> Address | None:
-    """Do as `find_or_start`, in continuous integration too: somebody asks for a server."""
-    address = loopback(check_port(port))
-    return address if is_visdom(address) else _start(port, announce)
-
-
-def _start(port: int, announce: Callable[[str], None]) -> Address | None:
     if not is_visdom_installed():
         announce("no live view: visdom is not installed; docs/install.md says how, or run: make install")
         return None

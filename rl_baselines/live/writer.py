@@ -4,10 +4,8 @@ The writer holds all that is shown, so that a server that was away, or a new one
 appends to a queue; all else happens in a thread of its own.
 """
 
-import json
 import os
 import threading
-import zlib
 from collections import deque
 from collections.abc import Callable
 
@@ -15,7 +13,7 @@ from rl_baselines.live.board import Board
 from rl_baselines.live.connection import Address, Connection, environments, url_of
 from rl_baselines.live.events import Event, Matrix, Path, Picture, Scalars, Text
 from rl_baselines.live.panels import panels_with
-from rl_baselines.live.windows import MATRIX, PATH, PICTURE, TEXT, window_keys, windows
+from rl_baselines.live.windows import MATRIX, PATH, PICTURE, TEXT, Window, window_keys, windows
 
 SECONDS_BETWEEN_FLUSHES = 2.0
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_FACTOR = 1.0, 15.0, 1.5
@@ -46,7 +44,7 @@ class VisdomWriter:
         self._queue: deque[Event] = deque()
         self._board = Board(episode_window=episode_window)
         self._changed: set[str] = set()
-        self._sent: dict[str, int] = {}
+        self._sent: dict[str, Window] = {}
         self._connection: Connection | None = None
         self._is_closing = threading.Event()
         self._thread: threading.Thread | None = None
@@ -134,10 +132,9 @@ class VisdomWriter:
             self._sent = {}
             self._changed = set(window_keys(self._board))  # a server that is new knows nothing
         for key, window in windows(self._board, self._changed):
-            checksum = zlib.crc32(json.dumps(window).encode())
-            if self._sent.get(key) != checksum:
+            if self._sent.get(key) != window:
                 self._connection.post("/events", {"win": key, "eid": self.page, **window})
-                self._sent[key] = checksum
+                self._sent[key] = window
         self._changed.clear()
 
     def _go_away(self, error: OSError) -> None:
