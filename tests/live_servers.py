@@ -102,6 +102,13 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, **headers:
     return answer
 
 
+def _read_request(connection: socket.socket) -> None:
+    """Take in a whole request: to close with unread bytes would reset the connection before the answer is read."""
+    with connection.makefile("rb") as request:
+        fields = http.client.parse_headers(request) if request.readline() else {}
+        request.read(int(fields.get("Content-Length", 0)))
+
+
 @contextlib.contextmanager
 def something_else(port: int, answer: bytes | None) -> Iterator[None]:
     """A program that listens at a port and gives the same bytes to everybody, or never any."""
@@ -113,7 +120,7 @@ def something_else(port: int, answer: bytes | None) -> Iterator[None]:
             while True:
                 accepted.append(listening.accept()[0])
                 if answer is not None:
-                    accepted[-1].recv(65536)
+                    _read_request(accepted[-1])
                     accepted[-1].sendall(answer)
                     accepted[-1].close()
 

@@ -47,6 +47,13 @@ def contents(folder: Path) -> dict[str, tuple[str, int]]:
     return found
 
 
+def own_copy(run: Run, folder: Path) -> Path:
+    """The folder of a shared run, copied: a fine-tune in another test process adds its name to the shared one."""
+    copy = folder.joinpath("logs", *run.path.parts[-4:])
+    shutil.copytree(run.path, copy, symlinks=True)
+    return copy
+
+
 @pytest.fixture
 def cartpole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return shared_run(tmp_path_factory, "cartpole_ppo")
@@ -68,8 +75,7 @@ def test_best_model_acts_unless_another_is_named(cartpole: Run) -> None:
 
 
 def test_numbers_repeat_in_another_process_and_nothing_of_the_run_changes(cartpole: Run, tmp_path: Path) -> None:
-    copy = tmp_path.joinpath("logs", *cartpole.path.parts[-4:])
-    shutil.copytree(cartpole.path, copy, symlinks=True)
+    copy = own_copy(cartpole, tmp_path)
     before = contents(tmp_path / "logs")
     here = measured(copy, "-n", 4)
     there = run_command("rl_baselines.enjoy", copy, "-n", 4, "--json", folder=tmp_path)
@@ -139,8 +145,9 @@ def test_films_show_the_episodes(kuka: Run, tmp_path: Path) -> None:
     """Two episodes of 13 steps in 48 x 48 pixels, without a window; a GIF keeps 20 of the 60 pictures a second."""
     small = ("-n", 2, "--env-kwargs", "max_steps:12", "render_size:48")
     films = [tmp_path / "films" / "arm.mp4", tmp_path / "films" / "arm.gif"]
-    before = contents(kuka.path)
-    done = call(main, kuka.path, *small, "--video", *films)
+    run = own_copy(kuka, tmp_path)
+    before = contents(run)
+    done = call(main, run, *small, "--video", *films)
     assert (done.code, done.err) == (0, "")
     assert [line for line in done.out.splitlines() if line.startswith("film:")] == [f"film:   {film}" for film in films]
     for film, n_frames in zip(films, (26, 9), strict=True):
@@ -148,7 +155,7 @@ def test_films_show_the_episodes(kuka: Run, tmp_path: Path) -> None:
         assert {frame.shape for frame in frames} == {(48, 48, 3)} and len(frames) == n_frames
         assert len({frame.tobytes() for frame in frames}) > n_frames / 2
     assert sorted(path.name for path in films[0].parent.iterdir()) == ["arm.gif", "arm.mp4"]
-    assert measured(kuka.path, *small)["mean_length"] == 13 and contents(kuka.path) == before
+    assert measured(run, *small)["mean_length"] == 13 and contents(run) == before
 
 
 def plain_zip(folder: Path) -> Path:
