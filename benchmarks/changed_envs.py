@@ -8,6 +8,7 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from environments.camera import Vector
+from environments.dynamics import DynamicsSettings
 from environments.options import EnvOptions, Settings
 from environments.registry import MOBILE_CAMERAS
 from environments.robot_env import RobotEnv
@@ -60,7 +61,7 @@ def make_place(place: str = "a", max_steps: int = 60, render_mode: str | None = 
     options = EnvOptions(shape_reward=True, max_steps=max_steps, render_mode=render_mode)
     task = ReachTarget(options, Settings())
     task.target = PLACES[place]
-    env = RobotEnv(MobileRobot(options, Settings()), task, options, MOBILE_CAMERAS, render_fps=25)
+    env = RobotEnv(MobileRobot(options, Settings()), task, options, DynamicsSettings(), MOBILE_CAMERAS, 25)
     return PlaceAndLabel(env, sorted(PLACES).index(place))
 
 
@@ -91,9 +92,8 @@ def make_gains(
     options = EnvOptions(
         is_discrete=False, shape_reward=True, random_target=True, max_steps=max_steps, render_mode=render_mode
     )
-    env = RobotEnv(
-        MobileRobot(options, Settings()), ReachTarget(options, Settings()), options, MOBILE_CAMERAS, render_fps=25
-    )
+    robot, task = MobileRobot(options, Settings()), ReachTarget(options, Settings())
+    env = RobotEnv(robot, task, options, DynamicsSettings(), MOBILE_CAMERAS, 25)
     return MotorGains(env, (gain_x, gain_y))
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,25 +12,51 @@ OBSERVATIONS = ("ground_truth", "joints", "joints_position", "raw_pixels")
 RENDER_MODES = ("rgb_array", "human")
 
 
-def option(default: Any, text: str, choices: Iterable[str] = ()) -> Any:
+def option(
+    default: Any, text: str, choices: Iterable[str] = (), minimum: float | None = None, ranges: bool = False
+) -> Any:
     """Give the field of one option.
 
-    :param default: its value when none is given; its type is the type of the option
+    :param default: its value when none is given; its type is the type of the option. Two numbers are the ends of an
+        interval within [0, 1]
     :param text: one line of help, with the unit
     :param choices: for a word, all the words allowed
+    :param minimum: the lowest number allowed; None for any that is positive
+    :param ranges: whether ``[lowest, highest]`` may be given in place of a number, to draw from in every episode
     """
-    return dataclasses.field(default=default, metadata={"help": text, "choices": tuple(choices)})
+    metadata = {"help": text, "choices": tuple(choices), "minimum": minimum, "ranges": ranges}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _is_number(value: object, kind: type, minimum: float | None) -> bool:
+    """Tell whether a value is a finite number of a kind, and not too small."""
+    numbers = int if kind is int else (int, float)
+    if isinstance(value, bool) or not isinstance(value, numbers) or not math.isfinite(value):
+        return False
+    return value > 0 if minimum is None else value >= minimum
+
+
+def _is_interval(value: object, accepts: Callable[[object], bool]) -> bool:
+    """Tell whether a value is two numbers, the lower one first."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(accepts, value)) and value[0] <= value[1]
 
 
 def _mismatch(field: dataclasses.Field[Any], value: object) -> str | None:
     """Say what an option should have been, or None when the value fits."""
-    if isinstance(field.default, bool):
+    kind: type = type(field.default)
+    minimum = field.metadata["minimum"]
+    if kind is bool:
         fits, expected = isinstance(value, bool), "True or False"
-    elif isinstance(field.default, int):
-        fits, expected = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a positive integer"
+    elif kind is tuple:
+        fits = _is_interval(value, lambda end: _is_number(end, float, 0.0) and end <= 1)  # type: ignore[operator]
+        expected = "[lowest, highest] within 0 and 1"
     else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-        expected = "a positive number"
+        fits = _is_number(value, kind, minimum)
+        noun = "integer" if kind is int else "number"
+        expected = f"a positive {noun}" if minimum is None else f"a finite {noun} not below {minimum}"
+        if field.metadata["ranges"]:
+            fits = fits or _is_interval(value, lambda end: _is_number(end, kind, minimum))
+            expected += ", or [lowest, highest] of two"
     return None if fits else f"{field.name} must be {expected}, not {value!r}"
 
 
@@ -66,6 +92,9 @@ class EnvOptions(Settings):
     is_discrete: bool = option(True, "a finite choice of actions instead of a vector in [-1, 1]")
     action_repeat: int = option(1, "physics steps that one action lasts")
     random_target: bool = option(False, "draw the target anew in every episode")
+    target_region: tuple[float, float] = option(
+        (0.0, 1.0), "share of each axis of the range of random targets from which they are drawn"
+    )
     multi_view: bool = option(False, "a second camera, its picture in channels 3 to 5 of raw_pixels")
     shape_reward: bool = option(False, "a dense reward in place of the sparse one")
     action_joints: bool = option(False, "the action moves the joints instead of the effector")

@@ -4,21 +4,22 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from environments.camera import Camera
+from environments.dynamics import OF_BODIES, DynamicsSettings
 from environments.names import unknown_name
 from environments.options import EnvOptions, Settings
 from environments.robot_env import RobotEnv
 from environments.robots.kuka import KukaArm
-from environments.robots.mobile import MobileRobot
+from environments.robots.mobile import MobileRobot, MobileRobot1D
 from environments.robots.robot import Robot
 from environments.tasks.button import ButtonTask
-from environments.tasks.reach_target import ReachTarget
+from environments.tasks.reach_target import ReachLine, ReachTarget, ReachTarget1D, ReachTwoTargets
 from environments.tasks.task import Task
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -29,8 +30,9 @@ class EnvironmentRow:
     """One environment: which robot does which task, and what it can be asked for.
 
     :param env_id: the id under which Gymnasium knows it
+    :param family: the environments that one tuned preset serves
     :param robot: what acts
-    :param task: what is to be done
+    :param tasks: what is to be done, by the names that the argument ``task`` takes; the first unless told otherwise
     :param cameras: the main one, and one more where ``multi_view`` is supported
     :param observations: the observation kinds it offers
     :param plot_dimension: 2 or 3, of a plot of its ground-truth positions
@@ -39,51 +41,119 @@ class EnvironmentRow:
     """
 
     env_id: str
+    family: str
     robot: type[Robot]
-    task: type[Task]
+    tasks: Mapping[str, type[Task]]
     cameras: tuple[Camera, ...]
     observations: tuple[str, ...]
     plot_dimension: int
     render_fps: int
     defaults: Mapping[str, object] = field(default_factory=dict)
 
-    def option_defaults(self) -> dict[str, Any]:
-        """Give every keyword argument of the environment with its default."""
-        groups = (EnvOptions, self.robot.settings_type, self.task.settings_type)
-        usual = {field.name: field.default for group in groups for field in dataclasses.fields(group)}
-        return {**usual, **self.defaults}
+    @property
+    def default_task(self) -> str:
+        """The task that is done when none is named."""
+        return next(iter(self.tasks))
 
-    def settings(self, env_kwargs: Mapping[str, object]) -> tuple[EnvOptions, Any, Any]:
-        """Give the checked options: common, of the robot, of the task.
+    def option_defaults(self, task: str | None = None) -> dict[str, Any]:
+        """Give every keyword argument of the environment with its default.
+
+        :param task: one of ``tasks``; None for the default one
+        """
+        chosen = task or self.default_task
+        usual = {field.name: field.default for group in self._groups(chosen) for field in dataclasses.fields(group)}
+        return {"task": chosen, **usual, **self.defaults}
+
+    def _groups(self, task: str) -> tuple[type[Settings], ...]:
+        """Give the kinds of options that an environment with a task has."""
+        return (EnvOptions, DynamicsSettings, self.robot.settings_type, self.tasks[task].settings_type)
+
+    def settings(self, env_kwargs: Mapping[str, object]) -> "EnvironmentSettings":
+        """Give the checked options.
 
         :param env_kwargs: those that differ from the defaults
         :raises ValueError: for an unknown name, a wrong value or a combination that cannot be honoured, in one line
         """
-        values = self.option_defaults()
+        task = env_kwargs.get("task", self.default_task)
+        if not isinstance(task, str) or task not in self.tasks:
+            raise ValueError(unknown_name(f"{self.env_id} task", str(task), self.tasks))
+        values = self.option_defaults(task)
         for name in env_kwargs:
             if name not in values:
-                raise ValueError(unknown_name(f"{self.env_id} argument", name, values))
+                raise ValueError(self._unknown_option(name, task, values))
         values |= env_kwargs
-        options = _pick(EnvOptions, values)
-        robot_settings = _pick(self.robot.settings_type, values)
-        problem = self._find_conflict(options) or self.robot.find_conflict(options, robot_settings)
+        settings = EnvironmentSettings(
+            self.tasks[task],
+            _pick(EnvOptions, values),
+            _pick(DynamicsSettings, values),
+            _pick(self.robot.settings_type, values),
+            _pick(self.tasks[task].settings_type, values),
+        )
+        problem = self._find_conflict(settings)
         if problem is not None:
             raise ValueError(f"{self.env_id}: {problem}")
-        return options, robot_settings, _pick(self.task.settings_type, values)
+        return settings
 
-    def _find_conflict(self, options: EnvOptions) -> str | None:
+    def _unknown_option(self, name: str, task: str, known: Iterable[str]) -> str:
+        """Say that a task does not know an option, and which ones do."""
+        knowing = [other for other in self.tasks if name in self.option_defaults(other)]
+        if knowing:
+            return f"{self.env_id}: {name} concerns task:{' and task:'.join(knowing)}, not task:{task}"
+        return unknown_name(f"{self.env_id} argument", name, known)
+
+    def _find_conflict(self, settings: "EnvironmentSettings") -> str | None:
+        """Say in one line which options cannot be honoured together, or give None."""
+        options = settings.options
+        return (
+            self._find_unsupported(options)
+            or self._find_senseless(options, settings.dynamics)
+            or self.robot.find_conflict(options, settings.robot)
+            or settings.task_type.find_conflict(options, settings.task)
+        )
+
+    def _find_unsupported(self, options: EnvOptions) -> str | None:
         """Say in one line which option this environment cannot honour, or give None."""
         if options.observation not in self.observations:
             return f"no observation '{options.observation}'; it supports {', '.join(self.observations)}"
         if options.multi_view and len(self.cameras) < 2:
             return "multi_view is not supported, it has one camera"
-        if options.multi_view and options.observation != "raw_pixels":
-            return f"multi_view needs observation='raw_pixels', not '{options.observation}'"
         if options.action_joints and not self.robot.joint_names:
             return "action_joints is not supported, its robot has no joints to command"
+        return None
+
+    def _find_senseless(self, options: EnvOptions, dynamics: DynamicsSettings) -> str | None:
+        """Say in one line which option another one leaves without effect, or give None."""
+        if options.multi_view and options.observation != "raw_pixels":
+            return f"multi_view needs observation='raw_pixels', not '{options.observation}'"
         if options.action_joints and options.is_discrete:
             return "action_joints needs is_discrete=False, joint actions are continuous"
+        if tuple(options.target_region) != (0.0, 1.0) and not options.random_target:
+            return "target_region needs random_target=True"
+        usual = DynamicsSettings()
+        for name in OF_BODIES if self.robot.is_kinematic else ():
+            if getattr(dynamics, name) != getattr(usual, name):
+                return f"{name} needs a robot in the physics, and this one is kinematic"
+        if options.observation == "raw_pixels" and dynamics.observation_noise != usual.observation_noise:
+            return "observation_noise concerns low-dimensional observations, not 'raw_pixels'"
         return None
+
+
+@dataclass(frozen=True)
+class EnvironmentSettings:
+    """The checked options of one environment.
+
+    :param task_type: the task to be done
+    :param options: what every environment can be told
+    :param dynamics: what differs from the usual dynamics
+    :param robot: options of the robot
+    :param task: options of the task
+    """
+
+    task_type: type[Task]
+    options: EnvOptions
+    dynamics: DynamicsSettings
+    robot: Any
+    task: Any
 
 
 def _pick(group: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
@@ -103,8 +173,9 @@ MOBILE_CAMERAS = (
 _ROWS = (
     EnvironmentRow(
         env_id="KukaButtonGymEnv-v0",
+        family="kuka_button",
         robot=KukaArm,
-        task=ButtonTask,
+        tasks={"button": ButtonTask},
         cameras=KUKA_CAMERAS,
         observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
         plot_dimension=3,
@@ -112,8 +183,42 @@ _ROWS = (
     ),
     EnvironmentRow(
         env_id="MobileRobotGymEnv-v0",
+        family="mobile_robot",
         robot=MobileRobot,
-        task=ReachTarget,
+        tasks={"reach": ReachTarget},
+        cameras=MOBILE_CAMERAS,
+        observations=("ground_truth", "raw_pixels"),
+        plot_dimension=2,
+        render_fps=25,
+        defaults={"max_steps": 250},
+    ),
+    EnvironmentRow(
+        env_id="MobileRobot1DGymEnv-v0",
+        family="mobile_robot",
+        robot=MobileRobot1D,
+        tasks={"reach": ReachTarget1D},
+        cameras=(replace(MOBILE_CAMERAS[0], target=(2.0, 0.0, 0.0)), MOBILE_CAMERAS[1]),
+        observations=("ground_truth", "raw_pixels"),
+        plot_dimension=2,
+        render_fps=25,
+        defaults={"max_steps": 250},
+    ),
+    EnvironmentRow(
+        env_id="MobileRobot2TargetGymEnv-v0",
+        family="mobile_robot",
+        robot=MobileRobot,
+        tasks={"two_targets": ReachTwoTargets},
+        cameras=MOBILE_CAMERAS,
+        observations=("ground_truth", "raw_pixels"),
+        plot_dimension=2,
+        render_fps=25,
+        defaults={"max_steps": 250},
+    ),
+    EnvironmentRow(
+        env_id="MobileRobotLineTargetGymEnv-v0",
+        family="mobile_robot",
+        robot=MobileRobot,
+        tasks={"line": ReachLine},
         cameras=MOBILE_CAMERAS,
         observations=("ground_truth", "raw_pixels"),
         plot_dimension=2,
@@ -142,10 +247,10 @@ def build(env_id: str, **env_kwargs: object) -> RobotEnv:
     :raises ValueError: for arguments that cannot be honoured, in one line
     """
     row = ENVIRONMENTS[env_id]
-    options, robot_settings, task_settings = row.settings(env_kwargs)
-    robot = row.robot(options, robot_settings)
-    task = row.task(options, task_settings)
-    return RobotEnv(robot, task, options, row.cameras, row.render_fps)
+    settings = row.settings(env_kwargs)
+    robot = row.robot(settings.options, settings.robot)
+    task = settings.task_type(settings.options, settings.task)
+    return RobotEnv(robot, task, settings.options, settings.dynamics, row.cameras, row.render_fps)
 
 
 def check_env_kwargs(env_id: str, env_kwargs: Mapping[str, object]) -> None:

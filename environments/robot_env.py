@@ -1,6 +1,8 @@
 """The Gymnasium environment: it joins a robot, a task and the world they share."""
 
 import time
+from collections import deque
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -8,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.camera import Camera, Vector
+from environments.dynamics import USUAL, DynamicsSettings
 from environments.options import RENDER_MODES, EnvOptions
 from environments.robots.robot import Robot
 from environments.simulation import Simulation
@@ -24,6 +27,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     :param robot: what acts
     :param task: what is to be done
     :param options: how
+    :param dynamics: what of the dynamics differs from the usual, or is drawn for every episode
     :param cameras: the first for pictures, all of them with ``multi_view``
     :param render_fps: pictures of ``render`` per second of a film
     :ivar draws_observations: whether pictures that are observed are drawn; they are black otherwise, which is enough
@@ -33,7 +37,13 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     metadata = {"render_modes": list(RENDER_MODES), "render_fps": 60}
 
     def __init__(
-        self, robot: Robot, task: Task, options: EnvOptions, cameras: tuple[Camera, ...], render_fps: int
+        self,
+        robot: Robot,
+        task: Task,
+        options: EnvOptions,
+        dynamics: DynamicsSettings,
+        cameras: tuple[Camera, ...],
+        render_fps: int,
     ) -> None:
         self.metadata = {**RobotEnv.metadata, "render_fps": render_fps}
         self.render_mode = options.render_mode
@@ -46,9 +56,13 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         self._reads_target = options.observation in ("ground_truth", "joints_position")
         self._reads_joints = options.observation in ("joints", "joints_position")
         self._action_repeat = options.action_repeat
-        self._max_steps = options.max_steps
+        self._max_steps = min(options.max_steps, task.max_steps or options.max_steps)
         self._has_window = options.render_mode == "human"
         self._is_closed = False
+        self._dynamics_settings = dynamics
+        self._dynamics = USUAL
+        self._delayed: deque[Any] = deque()
+        self._picture_seed = 0
         self._n_steps = 0
         self._position: Vector = (0.0, 0.0, 0.0)
         self._simulation: Simulation | None = None
@@ -61,11 +75,10 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     def feature_names(self) -> tuple[str, ...]:
         """The name of each element of an observation; empty when it is a picture.
 
-        Ground truth is the robot's position relative to the target, in metres along the world's axes; joints are
-        angles in radians.
+        Ground truth is in metres along the world's axes, relative to the target unless the task says otherwise; joints
+        are angles in radians.
         """
-        relation = f"{self._robot.point_name}_from_{self._task.target_name}"
-        ground_truth = tuple(f"{relation}_{axis}" for axis in self._robot.axes) if self._reads_target else ()
+        ground_truth = self._task.feature_names(self._robot.point_name) if self._reads_target else ()
         return ground_truth + (self._robot.joint_names if self._reads_joints else ())
 
     @property
@@ -83,6 +96,12 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         """The target's present position in world metres: float64, (n_axes,)."""
         return np.array(self._task.target[: len(self._robot.axes)])
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides the physics besides the code: the models by hash, the timestep, the solver, gravity."""
+        self._require_open()
+        return self._world().fingerprint()
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -99,11 +118,15 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         if not self._robot.is_kinematic:
             self._world().restore_start()
         self._n_steps = 0
+        if not self._dynamics_settings.are_usual:
+            self._begin_dynamics()
+        if self._robot.picture_noise is not None:
+            self._picture_seed = int(self.np_random.integers(2**32))
         self._robot.reset(self.np_random, self._task.reset(self.np_random))
         self._position = self._robot.position()
         if self._has_window:
             self._show()
-        return self._observe(), {}
+        return self._observe(), self._facts()
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Act for ``action_repeat`` physics steps, or fewer when the time limit is met.
@@ -113,20 +136,24 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         """
         self._require_open()
         robot, task = self._robot, self._task
-        robot.command(action, self.np_random)
+        self._command(action)
         last = min(self._n_steps + self._action_repeat, self._max_steps + 1)
         while self._n_steps < last:
-            task.advance()
+            task.advance(self._position)
             robot.advance()
-            if self._simulation is not None and not robot.is_kinematic:
-                self._simulation.step()
+            if robot.is_kinematic:
+                self._position = robot.position()
+            else:
+                self._world().step()
             self._n_steps += 1
         self._position = robot.position()
         reward, terminated, is_success = task.evaluate(self._position, robot.has_bumped)
         truncated = not terminated and self._n_steps > self._max_steps
         if self._has_window:
             self._show()
-        info = {"is_success": is_success} if terminated or truncated else {}
+        info: dict[str, Any] = {}
+        if terminated or truncated:
+            info = self._facts() if is_success is None else {"is_success": is_success, **self._facts()}
         return self._observe(), reward, terminated, truncated, info
 
     def render(self) -> np.ndarray | None:
@@ -144,6 +171,27 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             self._simulation.close()
             self._simulation = None
 
+    def _begin_dynamics(self) -> None:
+        """Draw the dynamics of an episode and have the robot take them on."""
+        self._dynamics = self._dynamics_settings.draw(self.np_random)
+        self._robot.set_dynamics(self._dynamics)
+        self._delayed.clear()
+
+    def _facts(self) -> dict[str, Any]:
+        """Give what the info of an episode's two ends says: its dynamics, where they are not the usual ones."""
+        return {} if self._dynamics_settings.are_usual else {"dynamics": asdict(self._dynamics)}
+
+    def _command(self, action: Any) -> None:
+        """Hand an action to the robot, or the one that is due when actions are delayed."""
+        if not self._dynamics.action_delay:
+            self._robot.command(action, self.np_random)
+            return
+        self._delayed.append(np.array(action))
+        if len(self._delayed) > self._dynamics.action_delay:
+            self._robot.command(self._delayed.popleft(), self.np_random)
+        else:
+            self._robot.idle()
+
     def _require_open(self) -> None:
         """Refuse to go on after ``close``: another environment may own the physics client's number by now."""
         if self._is_closed:
@@ -152,7 +200,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     def _world(self) -> Simulation:
         """Give the world, built and settled on first use: a kinematic robot needs it for pictures only."""
         if self._simulation is None:
-            simulation = Simulation(self._has_window)
+            simulation = Simulation(self._has_window, self._robot.gravity)
             self._task.build(simulation)
             self._robot.build(simulation)
             self._task.connect(simulation)
@@ -167,10 +215,8 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             return spaces.Box(0, 255, (size, size, 3 * len(self._cameras)), np.uint8)
         low, high = self._robot.joint_bounds() if self._reads_joints else ([], [])
         if self._reads_target:
-            robot, task, n_axes = self._robot, self._task, len(self._robot.axes)
-            relative_low = np.subtract(robot.position_low, task.target_high)[:n_axes]
-            relative_high = np.subtract(robot.position_high, task.target_low)[:n_axes]
-            low, high = [*relative_low, *low], [*relative_high, *high]
+            lowest, highest = self._task.ground_truth_bounds(self._robot.position_low, self._robot.position_high)
+            low, high = [*lowest, *low], [*highest, *high]
         return spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
 
     def _observe(self) -> np.ndarray:
@@ -179,19 +225,27 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             if not self.draws_observations:
                 return np.zeros(self.observation_space.shape or (), np.uint8)
             return self._picture(self._cameras, self.options.image_size)
-        values: list[float] = []
-        if self._reads_target:
-            axes = self._robot.axes
-            values = [own - other for own, other, _ in zip(self._position, self._task.target, axes, strict=False)]
+        values = self._task.ground_truth(self._position) if self._reads_target else []
         if self._reads_joints:
-            values += self._robot.joints()
-        return np.array(values, dtype=np.float32)
+            values = values + self._robot.joints()
+        noise = self._dynamics.observation_noise
+        if not noise:
+            return np.array(values, dtype=np.float32)
+        noisy = values + noise * self.np_random.standard_normal(len(values))
+        space = self.observation_space
+        assert isinstance(space, spaces.Box)
+        return np.clip(noisy.astype(np.float32), space.low, space.high)
 
     def _picture(self, cameras: tuple[Camera, ...], size: int) -> np.ndarray:
         """Draw what cameras see, side by side in the channels: uint8, (size, size, 3 * n_cameras)."""
         self._require_open()
-        world = self._draw()
-        return np.concatenate([world.camera_image(camera, size, self._position) for camera in cameras], axis=2)
+        world, noise = self._draw(), self._robot.picture_noise
+        brightness = 1.0
+        if noise is not None:
+            brightness = noise.disturb(world, cameras[0], np.random.default_rng((self._picture_seed, self._n_steps)))
+        views = [world.camera_image(camera, size, self._position) for camera in cameras]
+        picture = np.concatenate(views, axis=2)
+        return picture if noise is None else np.clip(picture * brightness, 0, 255).astype(np.uint8)
 
     def _draw(self) -> Simulation:
         """Bring the bodies of a kinematic robot and its task up to date and give the world."""

@@ -1,6 +1,8 @@
 """One private PyBullet world: its bodies by name, its clock, its pictures and its saved start."""
 
 import functools
+import hashlib
+import math
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,6 @@ ASSETS = Path(__file__).parent / "assets"
 PYBULLET_DATA = Path(pybullet_data.getDataPath())
 TIMESTEP_S = 1 / 240
 SOLVER_ITERATIONS = 150
-GRAVITY = -10.0
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 
 
@@ -24,16 +25,21 @@ class Simulation:
     """A physics client of its own, so that worlds in one process never meet.
 
     :param has_window: whether PyBullet's window shows the world; otherwise it runs without a display
+    :param gravity: along z, in m/s^2
+    :ivar bodies: PyBullet's ids of the bodies by name
+    :ivar files: what the bodies were loaded from, by name
     :raises ValueError: when a window is wanted and there is no display
     """
 
-    def __init__(self, has_window: bool = False) -> None:
+    def __init__(self, has_window: bool = False, gravity: float = -10.0) -> None:
         if has_window and not has_display():
             raise ValueError(
                 "render_mode 'human' opens a window, but no display was found (DISPLAY is not set);"
                 " use render_mode='rgb_array', or run under xvfb-run"
             )
+        self.gravity = gravity
         self.bodies: dict[str, int] = {}
+        self.files: dict[str, Path] = {}
         self._client: int = pybullet.connect(pybullet.GUI if has_window else pybullet.DIRECT)
         if self._client < 0:
             raise RuntimeError("PyBullet gave no physics client; close() environments that are no longer used")
@@ -47,7 +53,7 @@ class Simulation:
         self.bind(pybullet.setPhysicsEngineParameter)(
             fixedTimeStep=TIMESTEP_S, numSolverIterations=SOLVER_ITERATIONS, deterministicOverlappingPairs=1
         )
-        self.bind(pybullet.setGravity)(0.0, 0.0, GRAVITY)
+        self.bind(pybullet.setGravity)(0.0, 0.0, self.gravity)
 
     def bind(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Callable[..., Any]:
         """Give a PyBullet function with its first arguments fixed and this world's client filled in.
@@ -65,6 +71,7 @@ class Simulation:
         :param file: its description; of an SDF the first model is taken
         :param position: of its base, in world metres
         """
+        self.files[name] = file
         if file.suffix == ".sdf":
             self.bodies[name] = self.bind(pybullet.loadSDF)(str(file))[0]
             self.place(name, position)
@@ -72,13 +79,54 @@ class Simulation:
             self.bodies[name] = self.bind(pybullet.loadURDF)(str(file), position, useFixedBase=True)
         return self.bodies[name]
 
-    def place(self, name: str, position: Vector) -> None:
+    def place(self, name: str, position: Vector, yaw: float = 0.0) -> None:
         """Put a body upright at a position at once, without physics.
 
         :param name: one of ``bodies``
         :param position: of the centre of mass of its base, in world metres
+        :param yaw: its rotation about z, in radians
         """
-        self.bind(pybullet.resetBasePositionAndOrientation)(self.bodies[name], position, UPRIGHT)
+        orientation = (0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)) if yaw else UPRIGHT
+        self.bind(pybullet.resetBasePositionAndOrientation)(self.bodies[name], position, orientation)
+
+    def position(self, name: str) -> Vector:
+        """Give the position of the centre of mass of a body's base, in world metres.
+
+        :param name: one of ``bodies``
+        """
+        position: Vector = self.bind(pybullet.getBasePositionAndOrientation)(self.bodies[name])[0]
+        return position
+
+    def move(self, name: str, position: Vector) -> None:
+        """Put a body at a position at once, turned as it is.
+
+        :param name: one of ``bodies``
+        :param position: of the centre of mass of its base, in world metres
+        """
+        orientation = self.bind(pybullet.getBasePositionAndOrientation)(self.bodies[name])[1]
+        self.bind(pybullet.resetBasePositionAndOrientation)(self.bodies[name], position, orientation)
+
+    def scaling_of(self, name: str) -> Callable[[float, float], None]:
+        """Give the means to scale masses and frictions of a body's links, by factors of what they are now.
+
+        They are no part of the kept start.
+
+        :param name: one of ``bodies``
+        :return: takes the factor of mass and inertia, and that of lateral friction
+        """
+        body = self.bodies[name]
+        change = self.bind(pybullet.changeDynamics, body)
+        links = range(-1, self.bind(pybullet.getNumJoints)(body))
+        usual = [self.bind(pybullet.getDynamicsInfo)(body, link)[:3] for link in links]
+
+        def scale(mass_scale: float, friction_scale: float) -> None:
+            for link, (mass, friction, inertia) in zip(links, usual, strict=True):
+                change(link, lateralFriction=friction * friction_scale)
+                if mass > 0:
+                    scaled = [mass_scale * moment for moment in inertia]
+                    change(link, mass=mass * mass_scale, localInertiaDiagonal=scaled)
+
+        return scale
 
     def has_contact(self, name: str, other: str, link: int | None = None) -> Callable[[], bool]:
         """Give a question to ask after each step: do two bodies touch?
@@ -134,6 +182,16 @@ class Simulation:
             size, size, view, projection, renderer=pybullet.ER_TINY_RENDERER, flags=pybullet.ER_NO_SEGMENTATION_MASK
         )[2]
         return np.asarray(rgba, dtype=np.uint8).reshape(size, size, 4)[:, :, :3].copy()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Give what decides the physics besides the code: the models by hash, the timestep, the solver, gravity."""
+        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in self.files.values()}
+        return {
+            "timestep_s": TIMESTEP_S,
+            "solver_iterations": SOLVER_ITERATIONS,
+            "gravity_m_s2": self.gravity,
+            "models": dict(sorted(hashes.items())),
+        }
 
     def close(self) -> None:
         """Release the physics client; a second call does nothing."""

@@ -79,8 +79,9 @@ ILLEGAL = [
     (
         MOBILE,
         {"force_down": True},
-        "unknown MobileRobotGymEnv-v0 argument 'force_down'; known: action_joints, action_repeat, image_size,"
-        " is_discrete, max_steps, multi_view, observation, random_target, render_mode, render_size, shape_reward",
+        "unknown MobileRobotGymEnv-v0 argument 'force_down'; known: action_delay, action_joints, action_repeat,"
+        " friction_scale, gain_scale, image_size, is_discrete, mass_scale, max_steps, multi_view, observation,"
+        " observation_noise, random_target, render_mode, render_size, shape_reward, target_region, task",
     ),
 ]
 
@@ -118,10 +119,23 @@ def test_option_defaults_are_those_of_the_contract():
         "render_mode": None,
         "image_size": 64,
         "render_size": 320,
+        "target_region": (0.0, 1.0),
+        "mass_scale": 1.0,
+        "friction_scale": 1.0,
+        "gain_scale": 1.0,
+        "action_delay": 0,
+        "observation_noise": 0.0,
     }
-    of_the_arm = {"max_steps": 1000, "force_down": True, "discrete_step": 0.03, "motor_speed": 1.0, "max_distance": 0.8}
+    of_the_arm = {
+        "task": "button",
+        "max_steps": 1000,
+        "force_down": True,
+        "discrete_step": 0.03,
+        "motor_speed": 1.0,
+        "max_distance": 0.8,
+    }
     assert ENVIRONMENTS[KUKA].option_defaults() == common | of_the_arm
-    assert ENVIRONMENTS[MOBILE].option_defaults() == common | {"max_steps": 250}
+    assert ENVIRONMENTS[MOBILE].option_defaults() == common | {"task": "reach", "max_steps": 250}
 
 
 def test_motor_speed_sets_how_fast_the_arm_can_follow():
@@ -227,7 +241,7 @@ def test_nearest_match(name, known, match):
 
 def test_known_names_are_listed_when_none_is_near_and_they_are_few():
     assert unknown_name("algorithm", "zebra", ["sac", "ppo"]) == "unknown algorithm 'zebra'; known: ppo, sac"
-    assert unknown_name("number", "zebra", map(str, range(13))) == "unknown number 'zebra'"
+    assert unknown_name("number", "zebra", map(str, range(21))) == "unknown number 'zebra'"
     assert unknown_name("algorithm", "pppo", ["sac", "ppo"]) == "unknown algorithm 'pppo'; did you mean 'ppo'?"
 
 

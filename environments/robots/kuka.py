@@ -1,5 +1,6 @@
 """The Kuka LBR iiwa arm with a gripper, moved by its effector or by its joints."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from gymnasium import spaces
 
 from environments.bullet import pybullet
 from environments.camera import Vector
+from environments.dynamics import Dynamics
 from environments.options import EnvOptions, Settings, option
 from environments.robots.actions import action_index, action_vector
 from environments.robots.robot import Robot
@@ -131,6 +133,7 @@ class KukaArm(Robot):
         self._link_state = simulation.bind(pybullet.getLinkState, body, POSITION_LINK, computeForwardKinematics=1)
         self._joint_states = simulation.bind(pybullet.getJointStates, body, range(N_JOINTS))
         self._joint_limits = [simulation.bind(pybullet.getJointInfo)(body, i)[8:10] for i in range(N_JOINTS)]
+        self._scale_body = simulation.scaling_of("robot")
         self._bind_motors(simulation, body)
         for _ in range(SETTLE_STEPS):
             self._command_effector()
@@ -147,20 +150,33 @@ class KukaArm(Robot):
             limit = {"maxVelocity": self._max_joint_velocity} if joint < N_ARM_JOINTS else {}
             simulation.bind(pybullet.resetJointState)(body, joint, angle)
             hold(joint, pybullet.POSITION_CONTROL, targetPosition=angle, force=MOTOR_FORCE, **limit)
-        self._command_motors = simulation.bind(
+        self._set_motors = simulation.bind(
             pybullet.setJointMotorControlArray,
             *(body, range(N_ARM_JOINTS), pybullet.POSITION_CONTROL),
             targetVelocities=(0.0,) * N_ARM_JOINTS,
             forces=(MOTOR_FORCE,) * N_ARM_JOINTS,
-            positionGains=(POSITION_GAIN,) * N_ARM_JOINTS,
             velocityGains=(VELOCITY_GAIN,) * N_ARM_JOINTS,
         )
+        self._set_gain(1.0)
         self._inverse_kinematics = simulation.bind(
             pybullet.calculateInverseKinematics,
             *(body, CONTROLLED_LINK),
             targetOrientation=pybullet.getQuaternionFromEuler(TOOL_EULER_RAD),
             jointDamping=IK_JOINT_DAMPING,
         )
+
+    def _set_gain(self, scale: float) -> None:
+        """Have the motors follow their command with a factor of the usual gain."""
+        gains = (POSITION_GAIN * scale,) * N_ARM_JOINTS
+        self._command_motors = functools.partial(self._set_motors, positionGains=gains)
+
+    def set_dynamics(self, dynamics: Dynamics) -> None:
+        """Scale masses, frictions and the motors' gain.
+
+        :param dynamics: of the episode
+        """
+        self._scale_body(dynamics.mass_scale, dynamics.friction_scale)
+        self._set_gain(dynamics.gain_scale)
 
     def reset(self, rng: np.random.Generator, start: Vector | None) -> None:
         """Make a few random moves from the settled pose, each of one step of the action mode along one axis or joint.
@@ -196,6 +212,12 @@ class KukaArm(Robot):
             x, y, z = action_vector(action, len(AXES))
             step = CONTINUOUS_STEP_M + CONTINUOUS_NOISE_M * rng.standard_normal()
             self._displace((x, y, -abs(z) if self._force_down else z), step)
+
+    def idle(self) -> None:
+        """Take in that no action has come yet: the command stays where it is."""
+        self._displacement = (0.0, 0.0, 0.0)
+        if self._moves_joints:
+            self._offset_joints([0.0] * N_ARM_JOINTS)
 
     def advance(self) -> None:
         """Command the motors for one physics step."""

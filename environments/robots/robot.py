@@ -7,7 +7,9 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.camera import Vector
+from environments.dynamics import Dynamics
 from environments.options import EnvOptions, Settings
+from environments.picture_noise import PictureNoise
 from environments.simulation import Simulation
 
 
@@ -28,6 +30,8 @@ class Robot(ABC):
     joint_names: ClassVar[tuple[str, ...]] = ()
     """The joints that ``joints`` reads; a robot without any offers neither joint observations nor joint actions."""
     is_kinematic: ClassVar[bool] = False
+    gravity: ClassVar[float] = -10.0
+    """Along the world's z axis, in m/s^2."""
     settings_type: ClassVar[type[Settings]] = Settings
     """The options of this robot beyond ``EnvOptions``."""
 
@@ -37,6 +41,8 @@ class Robot(ABC):
     """Bounds that ``position`` never leaves, in world metres."""
     has_bumped: bool = False
     """Whether the present action was blocked by an obstacle."""
+    picture_noise: PictureNoise | None = None
+    """What disturbs the pictures of this robot and its target."""
 
     def __init__(self, options: EnvOptions, settings: Any) -> None:
         self.options = options
@@ -69,6 +75,13 @@ class Robot(ABC):
         """
 
     @abstractmethod
+    def set_dynamics(self, dynamics: Dynamics) -> None:
+        """Take on the dynamics of an episode, before ``reset``; never called where they are the usual ones.
+
+        :param dynamics: of the episode
+        """
+
+    @abstractmethod
     def reset(self, rng: np.random.Generator, start: Vector | None) -> None:
         """Begin an episode; the world has just been restored to its start.
 
@@ -84,6 +97,10 @@ class Robot(ABC):
         :param rng: the only source of chance
         :raises ValueError: for what is not an action
         """
+
+    @abstractmethod
+    def idle(self) -> None:
+        """Take in that no action has come yet: hold still."""
 
     @abstractmethod
     def advance(self) -> None:

@@ -44,6 +44,7 @@ class ButtonTask(Task):
     """
 
     target_name = "button"
+    axes = "xyz"
     settings_type: ClassVar[type[Settings]] = ButtonSettings
     target_low = (BUTTON_X - RANDOM_X_M, BUTTON_Y - RANDOM_Y_M, BUTTON_Z + TARGET_HEIGHT_M)
     target_high = (BUTTON_X + RANDOM_X_M, BUTTON_Y + RANDOM_Y_M, BUTTON_Z + TARGET_HEIGHT_M)
@@ -84,8 +85,9 @@ class ButtonTask(Task):
         """
         self._n_contacts = 0
         if self.options.random_target:
-            x = BUTTON_X + RANDOM_X_M * rng.uniform(-1.0, 1.0)
-            y = BUTTON_Y + RANDOM_Y_M * rng.uniform(-1.0, 1.0)
+            low, high = self.region(-1.0, 1.0)
+            x = BUTTON_X + RANDOM_X_M * rng.uniform(low, high)
+            y = BUTTON_Y + RANDOM_Y_M * rng.uniform(low, high)
             self._place("button", (x, y, BUTTON_Z))
             self.target = (x, y, BUTTON_Z + TARGET_HEIGHT_M)
 
