@@ -17,8 +17,12 @@ from environments.options import EnvOptions, Settings
 from environments.robot_env import RobotEnv
 from environments.robots.kuka import KukaArm
 from environments.robots.mobile import MobileRobot, MobileRobot1D
+from environments.robots.omnirobot import Omnirobot
 from environments.robots.robot import Robot
 from environments.tasks.button import ButtonTask
+from environments.tasks.field import ReachMarker
+from environments.tasks.paths import FollowCircle, FollowEight, FollowSquare
+from environments.tasks.pursuit import Chase, Escape
 from environments.tasks.reach_target import ReachLine, ReachTarget, ReachTarget1D, ReachTwoTargets
 from environments.tasks.task import Task
 
@@ -169,6 +173,10 @@ MOBILE_CAMERAS = (
     Camera(target=(2.0, 2.0, 0.0), distance=4.4, yaw=90, pitch=-90),
     Camera(target=(0.35, 0.0, 0.15), distance=0.3, yaw=-90, pitch=-17, fov=90, near=0.01, follows_robot=True),
 )
+OMNIROBOT_CAMERAS = (
+    Camera(target=(0.0, 0.0, 0.0), distance=2.9, yaw=0, pitch=-90, fov=42),
+    Camera(target=(0.5, 0.0, 0.05), distance=0.4, yaw=-90, pitch=-25, fov=90, near=0.01, follows_robot=True),
+)
 
 _ROWS = (
     EnvironmentRow(
@@ -220,6 +228,24 @@ _ROWS = (
         robot=MobileRobot,
         tasks={"line": ReachLine},
         cameras=MOBILE_CAMERAS,
+        observations=("ground_truth", "raw_pixels"),
+        plot_dimension=2,
+        render_fps=25,
+        defaults={"max_steps": 250},
+    ),
+    EnvironmentRow(
+        env_id="OmnirobotEnv-v0",
+        family="omnirobot",
+        robot=Omnirobot,
+        tasks={
+            "reach": ReachMarker,
+            "circle": FollowCircle,
+            "square": FollowSquare,
+            "eight": FollowEight,
+            "chase": Chase,
+            "escape": Escape,
+        },
+        cameras=OMNIROBOT_CAMERAS,
         observations=("ground_truth", "raw_pixels"),
         plot_dimension=2,
         render_fps=25,

@@ -120,9 +120,9 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         self._n_steps = 0
         if not self._dynamics_settings.are_usual:
             self._begin_dynamics()
+        self._robot.reset(self.np_random, self._task.reset(self.np_random))
         if self._robot.picture_noise is not None:
             self._picture_seed = int(self.np_random.integers(2**32))
-        self._robot.reset(self.np_random, self._task.reset(self.np_random))
         self._position = self._robot.position()
         if self._has_window:
             self._show()
@@ -240,12 +240,13 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         """Draw what cameras see, side by side in the channels: uint8, (size, size, 3 * n_cameras)."""
         self._require_open()
         world, noise = self._draw(), self._robot.picture_noise
-        brightness = 1.0
-        if noise is not None:
-            brightness = noise.disturb(world, cameras[0], np.random.default_rng((self._picture_seed, self._n_steps)))
-        views = [world.camera_image(camera, size, self._position) for camera in cameras]
-        picture = np.concatenate(views, axis=2)
-        return picture if noise is None else np.clip(picture * brightness, 0, 255).astype(np.uint8)
+        if noise is None:
+            return np.concatenate([world.camera_image(camera, size, self._position) for camera in cameras], axis=2)
+        others = [world.camera_image(camera, size, self._position) for camera in cameras[1:]]
+        random = np.random.default_rng((self._picture_seed, self._n_steps))
+        brightness = noise.disturb(world, cameras[0], random)  # moves bodies, as the first camera is to see them
+        first = world.camera_image(cameras[0], size, self._position)
+        return np.clip(brightness * np.concatenate([first, *others], axis=2), 0, 255).astype(np.uint8)
 
     def _draw(self) -> Simulation:
         """Bring the bodies of a kinematic robot and its task up to date and give the world."""

@@ -18,6 +18,8 @@ ASSETS = Path(__file__).parent / "assets"
 PYBULLET_DATA = Path(pybullet_data.getDataPath())
 TIMESTEP_S = 1 / 240
 SOLVER_ITERATIONS = 150
+Colour = tuple[float, float, float]
+"""Red, green and blue, from 0 to 1."""
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 
 
@@ -64,19 +66,27 @@ class Simulation:
         """
         return functools.partial(function, *arguments, physicsClientId=self._client, **keywords)
 
-    def load(self, name: str, file: Path, position: Vector) -> int:
+    def load(self, name: str, file: Path, position: Vector, colour: Colour | None = None, scale: float = 1.0) -> int:
         """Load an upright body from a URDF or SDF file and give its id; the base of a URDF body is immovable.
 
         :param name: what ``bodies`` will know it by
         :param file: its description; of an SDF the first model is taken
         :param position: of its base, in world metres
+        :param colour: of all of it; None for the colours of the file
+        :param scale: factor of its size, of a URDF body
         """
         self.files[name] = file
         if file.suffix == ".sdf":
             self.bodies[name] = self.bind(pybullet.loadSDF)(str(file))[0]
             self.place(name, position)
         else:
-            self.bodies[name] = self.bind(pybullet.loadURDF)(str(file), position, useFixedBase=True)
+            self.bodies[name] = self.bind(pybullet.loadURDF)(
+                str(file), position, useFixedBase=True, globalScaling=scale
+            )
+        if colour is not None:
+            paint = self.bind(pybullet.changeVisualShape, self.bodies[name], rgbaColor=(*colour, 1.0))
+            for link in range(-1, self.bind(pybullet.getNumJoints)(self.bodies[name])):
+                paint(link)
         return self.bodies[name]
 
     def place(self, name: str, position: Vector, yaw: float = 0.0) -> None:

@@ -29,20 +29,24 @@ def is_legal(env_id, env_kwargs):
 def legal_combinations(switches=SWITCHES):
     """All pairs of an id and env kwargs that the registry accepts."""
     for env_id, row in ENVIRONMENTS.items():
-        for values in itertools.product((False, True), repeat=len(switches)):
-            for observation in row.observations:
-                env_kwargs = {"observation": observation, **dict(zip(switches, values, strict=True))}
+        for task, observation in itertools.product(row.tasks, row.observations):
+            named = {"task": task} if task != row.default_task else {}
+            for values in itertools.product((False, True), repeat=len(switches)):
+                env_kwargs = {"observation": observation, **named, **dict(zip(switches, values, strict=True))}
                 if is_legal(env_id, env_kwargs):
                     yield env_id, env_kwargs
 
 
 def name_of(value):
-    return "-".join(str(key) for key, chosen in value.items() if chosen is True) if isinstance(value, dict) else value
+    """The switches that are on and the words chosen, for the id of a test."""
+    if not isinstance(value, dict):
+        return value
+    return "-".join(str(chosen if isinstance(chosen, str) else key) for key, chosen in value.items() if chosen)
 
 
 COMBINATIONS = list(legal_combinations())
 ACTION_MODES = [
-    (env_id, {**env_kwargs, "random_target": True})
+    (env_id, {**env_kwargs, "random_target": is_legal(env_id, {**env_kwargs, "random_target": True})})
     for env_id, env_kwargs in legal_combinations(("is_discrete", "action_joints"))
     if env_kwargs["observation"] != "raw_pixels"
 ]

@@ -16,6 +16,7 @@ START_SPREAD_M = 4.0 / 3
 RANDOM_LOW_M = 0.4
 RANDOM_HIGH_M = 3.6
 REACH_DISTANCE_M = 0.4
+RED = (0.85, 0.08, 0.08)
 LINE_REACH_M = 0.1 + 0.2
 """Of the line, plus half the length of the car."""
 
@@ -146,7 +147,7 @@ class ReachTwoTargets(ReachTarget):
         :param simulation: the world
         """
         super().build(simulation)
-        simulation.load("second_target", ASSETS / "target_red.urdf", self.second_place)
+        simulation.load("second_target", ASSETS / self.marker, self.second_place, RED)
 
     def reset(self, rng: np.random.Generator) -> Vector:
         """Draw the start of the robot around the centre and, if asked for, both targets.
