@@ -26,6 +26,17 @@ from environments.tasks.pursuit import Chase, Escape
 from environments.tasks.reach_target import ReachLine, ReachTarget, ReachTarget1D, ReachTwoTargets
 from environments.tasks.task import Task
 
+TASK_ALIASES: dict[str, dict[str, object]] = {  # the ancestor's arguments for one task each
+    "simple_continual_target": {"task": "reach", "random_target": True},
+    "circular_continual_move": {"task": "circle"},
+    "square_continual_move": {"task": "square"},
+    "eight_continual_move": {"task": "eight"},
+    "chasing_continual_move": {"task": "chase"},
+    "escape_continual_move": {"task": "escape"},
+}
+OF_THE_TASK = ("task", "random_target", "target_region", "shape_reward")
+"""Common options that mean something else, or nothing, for another task."""
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
@@ -78,6 +89,7 @@ class EnvironmentRow:
         :param env_kwargs: those that differ from the defaults
         :raises ValueError: for an unknown name, a wrong value or a combination that cannot be honoured, in one line
         """
+        env_kwargs = without_aliases(env_kwargs)
         task = env_kwargs.get("task", self.default_task)
         if not isinstance(task, str) or task not in self.tasks:
             raise ValueError(unknown_name(f"{self.env_id} task", str(task), self.tasks))
@@ -158,6 +170,34 @@ class EnvironmentSettings:
     dynamics: DynamicsSettings
     robot: Any
     task: Any
+
+
+def without_aliases(env_kwargs: Mapping[str, object]) -> dict[str, object]:
+    """Give arguments with what the ancestor's arguments for a task stand for in their place.
+
+    :param env_kwargs: of one of our environments
+    :raises ValueError: when two of them disagree, in one line
+    """
+    plain = {name: value for name, value in env_kwargs.items() if name not in TASK_ALIASES}
+    given = [name for name in env_kwargs if name in TASK_ALIASES]
+    for alias in given:
+        if env_kwargs[alias] is not True:
+            raise ValueError(f"{alias} can only be True; leave it out, or name another task with task")
+        for name, value in TASK_ALIASES[alias].items():
+            if plain.setdefault(name, value) != value:
+                raise ValueError(f"{alias} stands for {name}:{value}, but {name}:{plain[name]} is asked for too")
+    return plain
+
+
+def task_options(env_id: str, env_kwargs: Mapping[str, object]) -> list[str]:
+    """Give the names of those arguments of one of our environments that belong to its task.
+
+    :param env_id: its id
+    :param env_kwargs: legal arguments
+    """
+    row = ENVIRONMENTS[env_id]
+    own = {field.name for field in dataclasses.fields(row.settings(env_kwargs).task)}
+    return [name for name in env_kwargs if name in own or name in OF_THE_TASK]
 
 
 def _pick(group: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
@@ -277,6 +317,15 @@ def build(env_id: str, **env_kwargs: object) -> RobotEnv:
     robot = row.robot(settings.options, settings.robot)
     task = settings.task_type(settings.options, settings.task)
     return RobotEnv(robot, task, settings.options, settings.dynamics, row.cameras, row.render_fps)
+
+
+def task_of(env_id: str, env_kwargs: Mapping[str, object]) -> object:
+    """Give the name of the task that one of our environments does with these arguments.
+
+    :param env_id: its id
+    :param env_kwargs: legal arguments
+    """
+    return without_aliases(env_kwargs).get("task", ENVIRONMENTS[env_id].default_task)
 
 
 def check_env_kwargs(env_id: str, env_kwargs: Mapping[str, object]) -> None:

@@ -195,13 +195,9 @@ class Simulation:
 
     def fingerprint(self) -> dict[str, Any]:
         """Give what decides the physics besides the code: the models by hash, the timestep, the solver, gravity."""
-        hashes = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in self.files.values()}
-        return {
-            "timestep_s": TIMESTEP_S,
-            "solver_iterations": SOLVER_ITERATIONS,
-            "gravity_m_s2": self.gravity,
-            "models": dict(sorted(hashes.items())),
-        }
+        hashes = {f"model {file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files.values()}
+        physics = {"timestep_s": TIMESTEP_S, "solver_iterations": SOLVER_ITERATIONS, "gravity_m_s2": self.gravity}
+        return {**physics, **dict(sorted(hashes.items()))}
 
     def close(self) -> None:
         """Release the physics client; a second call does nothing."""

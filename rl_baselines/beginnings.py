@@ -40,7 +40,7 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
         if isinstance(plan, FineTunePlan) and plan.source is not None:
             run.transfer = _load(run, plan.source, plan.choices)
         write_config(plan.config, folder.config)
-        run.record = first_record(folder.run_id, plan, options, run.model.device, now, argv)
+        run.record = first_record(folder.run_id, plan, options, run.model.device, run.fingerprint, now, argv)
         folder.write_record(run.record)
         run.open_logs()
         if run.transfer is not None:

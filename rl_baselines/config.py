@@ -67,6 +67,12 @@ class EnvironmentShortcuts:
     random_target: bool | None = setting(None, "A new target position in every episode.", ("-r",))
     shape_reward: bool | None = setting(None, "Dense reward: minus the distance to the target.")
     action_repeat: int | None = setting(None, "Physics steps for which each action is held.")
+    simple_continual: bool | None = setting(None, "task:reach with random_target:true.", ("-sc",))
+    circular_continual: bool | None = setting(None, "task:circle.", ("-cc",))
+    square_continual: bool | None = setting(None, "task:square.", ("-sqc",))
+    eight_continual: bool | None = setting(None, "task:eight.", ("-ec",))
+    chasing_continual: bool | None = setting(None, "task:chase.", ("-chc",))
+    escape_continual: bool | None = setting(None, "task:escape.", ("-esc",))
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def _of_run(run: RunFolder) -> Side:
     for name in ("machine", "versions"):  # the packages stand in both
         known = record.get(name)
         facts |= known if isinstance(known, dict) else {}
+    facts |= record.get("environment", {}).get("fingerprint", {})
     facts |= {name: record[name] for name in ("git", "steps_planned") if name in record}
     return Side(str(run.path), _complete(read_settings(str(run.config)), str(run.config)), facts, True)
 

@@ -42,6 +42,6 @@ def _cpu_model() -> str:
 
 
 def machine_differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name in words what is not as it was when a checkpoint was saved."""
+    """Name in words what is not as it was when a checkpoint was saved, of the machine or of the physics."""
     names = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
     return [f"other {name.replace('_', ' ')}: {saved.get(name)} then, {now.get(name)} now" for name in names]

@@ -1,13 +1,13 @@
 """From layers of settings to one complete configuration: defaults < parent run < files < flags."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
 
-from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
+from environments.registry import ENVIRONMENTS, TASK_ALIASES, check_env_kwargs, find_spec, without_aliases
 from rl_baselines.algorithms import check_action_space, find_algorithm
 from rl_baselines.config import RunConfig, changed, from_flat
 from rl_baselines.env_wrappers import make_env
@@ -31,6 +31,14 @@ SHORTCUTS: dict[str, tuple[str, Callable[[Any], Any]]] = {  # a flag and the env
     "random_target": ("random_target", bool),
     "shape_reward": ("shape_reward", bool),
     "action_repeat": ("action_repeat", int),
+}
+TASK_FLAGS = {  # a flag and the argument that it stands for
+    "simple_continual": "simple_continual_target",
+    "circular_continual": "circular_continual_move",
+    "square_continual": "square_continual_move",
+    "eight_continual": "eight_continual_move",
+    "chasing_continual": "chasing_continual_move",
+    "escape_continual": "escape_continual_move",
 }
 MAPPINGS = ("env_kwargs", "policy_kwargs", "hyperparam", "lr_scale")
 RIVALS = (("num_cpu", "vec_env"), ("vec_env", "num_cpu"))  # given, the first displaces the second of lower layers
@@ -97,7 +105,7 @@ def combine(layers: Sequence[Layer]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        values = _without_shortcuts(layer)
+        values = without_shortcuts(layer)
         for winner, loser in RIVALS:
             if values.get(winner) is not None and values.get(loser) is None:
                 merged.pop(loser, None)
@@ -113,19 +121,13 @@ def _without_rival_batch(lower: Mapping[str, Any], given: Mapping[str, Any]) -> 
     return {name: value for name, value in lower.items() if rival.get(name) not in given}
 
 
-def _without_shortcuts(layer: Layer) -> dict[str, Any]:
+def without_shortcuts(layer: Layer) -> dict[str, Any]:
+    """Give the settings of a layer with environment options in the place of the flags that stand for them.
+
+    :raises UsageError: when two settings of the layer disagree
+    """
     values = _without_hyperparameter_shortcuts(layer)
-    kwargs = dict(values.get("env_kwargs", {}))
-    for flag, (name, convert) in SHORTCUTS.items():
-        given = values.pop(flag, None)
-        if given is None:
-            continue
-        if name in kwargs and kwargs[name] != convert(given):
-            raise UsageError(
-                f"{layer.name}: --{flag.replace('_', '-')} asks for {name}:{convert(given)} and --env-kwargs for "
-                f"{name}:{kwargs[name]}; give one of them"
-            )
-        kwargs[name] = convert(given)
+    kwargs = _env_kwargs(layer, values)
     if values.get("env_kwargs") != kwargs and kwargs.get("action_joints"):
         kwargs.setdefault("is_discrete", False)  # joint actions are continuous
     if "observation" in kwargs:
@@ -141,6 +143,39 @@ def _without_shortcuts(layer: Layer) -> dict[str, Any]:
     if kwargs or "env_kwargs" in values:
         values["env_kwargs"] = kwargs
     return values
+
+
+def _env_kwargs(layer: Layer, values: dict[str, Any]) -> dict[str, Any]:
+    """Give the environment options of a layer, and take the flags that stand for some out of its settings."""
+    try:
+        kwargs = without_aliases(values.get("env_kwargs", {}))
+    except ValueError as error:
+        raise UsageError(f"{layer.name}: {error}") from None
+    givers = dict.fromkeys(kwargs, "--env-kwargs")
+    for flag in (*TASK_FLAGS, *SHORTCUTS):
+        given = values.pop(flag, None)
+        for name, value in () if given is None else _meaning(layer, flag, given):
+            if kwargs.setdefault(name, value) != value:
+                raise UsageError(
+                    f"{layer.name}: {_spelt(flag)} asks for {name}:{value} and {givers[name]} for "
+                    f"{name}:{kwargs[name]}; give one of them"
+                )
+            givers.setdefault(name, _spelt(flag))
+    return kwargs
+
+
+def _meaning(layer: Layer, flag: str, given: Any) -> Iterable[tuple[str, Any]]:
+    """Give the environment options that a flag with a value stands for."""
+    if flag in SHORTCUTS:
+        name, convert = SHORTCUTS[flag]
+        return [(name, convert(given))]
+    if not given:
+        raise UsageError(f"{layer.name}: --no-{_spelt(flag)[2:]} names no task; name one by --env-kwargs task:NAME")
+    return TASK_ALIASES[TASK_FLAGS[flag]].items()
+
+
+def _spelt(flag: str) -> str:
+    return f"--{flag.replace('_', '-')}"
 
 
 def _without_hyperparameter_shortcuts(layer: Layer) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def first_record(
     plan: RunPlan,
     options: RunOptions,
     device: torch.device,
+    fingerprint: Mapping[str, Any],
     started: datetime.datetime,
     argv: Sequence[str],
 ) -> dict[str, Any]:
@@ -30,6 +31,7 @@ def first_record(
 
     :param options: those that stay the same when it is resumed are kept
     :param device: of the model
+    :param fingerprint: of the environment's physics, as far as it tells one
     :param argv: the command's arguments
     """
     schedule = plan.learning_rate.schedule
@@ -54,6 +56,7 @@ def first_record(
             "kwargs": environment.env_kwargs,
             "observation_space": str(plan.observation_space),
             "action_space": str(plan.action_space),
+            "fingerprint": dict(fingerprint),
         },
         "machine": describe_machine(device),
         "device": str(device),

@@ -41,7 +41,7 @@ from rl_baselines.transfer.plan import TransferPlan
 from rl_baselines.transfer.rate_scaling import scale_rates
 from rl_baselines.transfer.residual import hold_parent
 from rl_baselines.transfer.transitions import MixedBatches, empty_buffer_like
-from rl_baselines.vec_env import make_evaluation_env, make_training_env, share_statistics
+from rl_baselines.vec_env import fingerprint_of, make_evaluation_env, make_training_env, share_statistics
 
 MAX_EVALUATION_ENVS = 8
 SENSOR_OPTIONS = ("observation", "multi_view", "image_size")
@@ -98,6 +98,7 @@ class TrainingRun:
             if self.config.fine_tuning.residual:
                 hold_parent(self.model)
             self.machine = describe_machine(self.model.device)
+            self.fingerprint = fingerprint_of(self.env)
             self.writer = CheckpointWriter(
                 self.model, self._origin(), self._initial_rate, self.capture, options.save_replay_buffer == "all"
             )
@@ -215,6 +216,7 @@ class TrainingRun:
             "replay_size": None if buffer is None else buffer.size() * self.model.n_envs,
             "records": mark(self.folder),
             "machine": self.machine,
+            "fingerprint": self.fingerprint,
         }
 
     def restore(self, resumption: Resumption) -> None:
@@ -237,6 +239,8 @@ class TrainingRun:
         resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
         resumption.rows += self._fine_tuning_rows()
         resumption.reasons += machine_differences(state["machine"], self.machine)
+        if "fingerprint" in state:  # older checkpoints have none
+            resumption.reasons += machine_differences(state["fingerprint"], self.fingerprint)
         self.resumption = resumption
 
     def _fine_tuning_rows(self) -> list[tuple[str, str, str]]:

@@ -101,6 +101,17 @@ def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: P
     return wrap(DummyVecEnv(list(factories)), config, training=True)
 
 
+def fingerprint_of(env: VecEnv) -> dict[str, Any]:
+    """Give what decides the physics of our robots besides the code; empty for an environment that does not tell.
+
+    :param env: its first environment is asked
+    """
+    if not env.has_attr("fingerprint"):
+        return {}
+    fingerprint = env.get_attr("fingerprint", 0)[0]
+    return fingerprint if isinstance(fingerprint, dict) else {}
+
+
 def make_evaluation_env(
     config: RunConfig, n_envs: int, render_mode: str | None = None, watched: bool = False
 ) -> VecEnv:

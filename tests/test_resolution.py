@@ -1,5 +1,6 @@
 """Layers of settings: who wins, what displaces what, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from rl_baselines.config import RunConfig, from_flat, to_flat
 from rl_baselines.config_files import preset_names, read_settings, write_config
 from rl_baselines.errors import UsageError
-from rl_baselines.resolution import Layer, combine, complete, plan_run
+from rl_baselines.resolution import TASK_FLAGS, Layer, combine, complete, plan_run
 
 
 def plan(*layers: dict):
@@ -71,6 +72,62 @@ def test_shortcuts_write_environment_options() -> None:
 def test_a_flag_and_an_option_that_disagree(layer: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         combine([Layer("flags", layer)])
+
+
+@pytest.mark.parametrize(
+    ("flag", "env_kwargs"),
+    [
+        ("simple_continual", {"task": "reach", "random_target": True}),
+        ("circular_continual", {"task": "circle"}),
+        ("square_continual", {"task": "square"}),
+        ("eight_continual", {"task": "eight"}),
+        ("chasing_continual", {"task": "chase"}),
+        ("escape_continual", {"task": "escape"}),
+    ],
+)
+def test_flags_and_arguments_of_the_ancestor_name_a_task(flag: str, env_kwargs: dict) -> None:
+    assert combine([Layer("flags", {flag: True})])["env_kwargs"] == env_kwargs
+    alias = TASK_FLAGS[flag]
+    assert combine([Layer("flags", {"env_kwargs": {alias: True}})])["env_kwargs"] == env_kwargs
+    settled = complete([Layer("flags", {"env": "OmnirobotEnv-v0", flag: True})])[0]
+    assert settled.environment.env_kwargs == {**env_kwargs, "observation": "ground_truth"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            {"escape_continual": True, "eight_continual": True},
+            "flags: --escape-continual asks for task:escape and --eight-continual for task:eight; give one of them",
+        ),
+        ({"eight_continual": False}, "flags: --no-eight-continual names no task; name one by --env-kwargs task:NAME"),
+        (
+            {"eight_continual": True, "env_kwargs": {"task": "circle"}},
+            "flags: --eight-continual asks for task:eight and --env-kwargs for task:circle; give one of them",
+        ),
+        (
+            {"simple_continual": True, "random_target": False},
+            "flags: --random-target asks for random_target:False and --simple-continual for random_target:True; "
+            "give one of them",
+        ),
+        (
+            {"env_kwargs": {"circular_continual_move": True, "square_continual_move": True}},
+            "flags: square_continual_move stands for task:square, but task:circle is asked for too",
+        ),
+        (
+            {"env_kwargs": {"circular_continual_move": False}},
+            "flags: circular_continual_move can only be True; leave it out, or name another task with task",
+        ),
+        ({"circular_continual": True}, "unknown KukaButtonGymEnv-v0 task 'circle'; known: button"),
+        (
+            {"circular_continual": True, "env": "CartPole-v1"},
+            "unknown CartPole-v1 argument 'task'; known: render_mode, sutton_barto_reward",
+        ),
+    ],
+)
+def test_tasks_that_cannot_be_done(layer: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        complete([Layer("flags", layer)])
 
 
 def test_a_flag_overrules_the_options_of_a_lower_layer() -> None:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from environments.registry import ENVIRONMENTS
+from environments.registry import ENVIRONMENTS, task_of, task_options
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.foreign.settings import foreign_layer
-from rl_baselines.resolution import Layer
+from rl_baselines.resolution import Layer, without_shortcuts
 from rl_baselines.sources import Source
 
 NOT_INHERITED = (
@@ -48,8 +48,22 @@ def _from_run(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[La
         values["env_kwargs"] = {}
         options = ", ".join(f"{name}:{value}" for name, value in settings["env_kwargs"].items())
         notes.append(f"environment options of {settings['env']} ({options})")
+    elif settings["env"] in ENVIRONMENTS:
+        values["env_kwargs"], left_out = _without_other_task(settings, given)
+        notes += left_out
     env = given.get("env") or settings["env"]
     if (env in ENVIRONMENTS) != (settings["env"] in ENVIRONMENTS) and settings.get("srl_model"):
         values["srl_model"] = None
         notes.append(f"observations {settings['srl_model']}, which {env} has not")
     return Layer("parent", values), notes
+
+
+def _without_other_task(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Give the environment options that a fine-tune takes over: none of the source's task where it has another."""
+    kwargs = dict(settings["env_kwargs"])
+    wanted = without_shortcuts(Layer("given", given)).get("env_kwargs", {}).get("task")
+    if wanted in (None, task_of(settings["env"], kwargs)):
+        return kwargs, []
+    left_out = {name: kwargs.pop(name) for name in task_options(settings["env"], kwargs)}
+    options = ", ".join(f"{name}:{value}" for name, value in left_out.items())
+    return kwargs, [f"options of the source's task ({options})"] if left_out else []
