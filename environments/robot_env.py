@@ -164,6 +164,11 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         """Draw what the first camera sees, whatever the render mode: uint8, (size, size, 3)."""
         return self._picture(self._cameras[:1], size)
 
+    def key_events(self) -> dict[int, int]:
+        """Give PyBullet's codes of the keys that changed or are held down in the window, with their states."""
+        self._require_open()
+        return self._world().key_events()
+
     def close(self) -> None:
         """Release the physics client; a second call does nothing."""
         self._is_closed = True
@@ -205,6 +210,8 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             self._robot.build(simulation)
             self._task.connect(simulation)
             simulation.save_start()
+            if self._has_window:
+                simulation.look_through(self._cameras[0])
             self._simulation = simulation
         return self._simulation
 

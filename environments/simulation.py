@@ -193,6 +193,21 @@ class Simulation:
         )[2]
         return np.asarray(rgba, dtype=np.uint8).reshape(size, size, 4)[:, :, :3].copy()
 
+    def look_through(self, camera: Camera) -> None:
+        """Show the world in the window as a camera sees it, and keep the window's own keys from working.
+
+        :param camera: one that stands still
+        """
+        self.bind(pybullet.configureDebugVisualizer)(pybullet.COV_ENABLE_GUI, 0)
+        self.bind(pybullet.configureDebugVisualizer)(pybullet.COV_ENABLE_KEYBOARD_SHORTCUTS, 0)
+        steep = max(camera.pitch, -89.9)  # the window's camera has no upward direction straight above
+        self.bind(pybullet.resetDebugVisualizerCamera)(camera.distance, camera.yaw, steep, camera.target)
+
+    def key_events(self) -> dict[int, int]:
+        """Give PyBullet's codes of the keys that changed or are held down in the window, with their states."""
+        events: dict[int, int] = self.bind(pybullet.getKeyboardEvents)()
+        return events
+
     def fingerprint(self) -> dict[str, Any]:
         """Give what decides the physics besides the code: the models by hash, the timestep, the solver, gravity."""
         hashes = {f"model {file.name}": hashlib.sha256(file.read_bytes()).hexdigest() for file in self.files.values()}
