@@ -1,6 +1,6 @@
 """Contact sheets: small pictures of one episode, to be looked at by people."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ CELL = 200
 MARGIN = 8
 LINE = 20
 N_MOMENTS = 5
+WITHOUT_EFFECT = ("image_size", "render_size", "multi_view")
 N_STEPS = 240
 N_STEPS_HELD = 12
 """Steps for which a random action is repeated, so that the robot gets somewhere."""
@@ -31,42 +32,51 @@ def contact_sheet(env_id: str, env_kwargs: Mapping[str, Any], seed: int) -> Imag
     :raises ValueError: for arguments that cannot be honoured
     """
     row = ENVIRONMENTS[env_id]
+    for name in WITHOUT_EFFECT:
+        if name in env_kwargs:
+            raise ValueError(f"a contact sheet shows every camera in one size; leave {name} out")
     tasks = [env_kwargs["task"]] if "task" in env_kwargs else list(row.tasks)
     strips = []
     for task in tasks:
         moments = _moments({**env_kwargs, "task": task}, env_id, seed)
         for number in range(len(row.cameras)):
-            pictures = [(step, picture[:, :, 3 * number : 3 * number + 3]) for step, picture in moments]
+            pictures = [(step, views[number]) for step, views in moments]
             strips.append((f"{env_id}  task {task}  camera {number + 1}", pictures))
     return _arrange(strips)
 
 
-def _moments(env_kwargs: Mapping[str, Any], env_id: str, seed: int) -> list[tuple[int, np.ndarray]]:
-    """Play an episode, or its beginning, and give some of its pictures with the number of steps before each."""
+def _moments(env_kwargs: Mapping[str, Any], env_id: str, seed: int) -> list[tuple[int, list[np.ndarray]]]:
+    """Play an episode, or its beginning, and give moments of it: the steps made before, and every camera's view."""
     kwargs = {"random_target": True, **env_kwargs}
-    seen = {"observation": "raw_pixels", "image_size": CELL, "multi_view": len(ENVIRONMENTS[env_id].cameras) > 1}
     try:
-        check_env_kwargs(env_id, kwargs | seen)
+        check_env_kwargs(env_id, kwargs)
     except ValueError:
         kwargs = dict(env_kwargs)
-    env = build(env_id, **(kwargs | seen))
-    env.action_space.seed(seed)
-    pictures = _play(env, seed)
+    env = build(env_id, **kwargs)
+    actions = _actions(env, seed)
+    n_steps = sum(1 for _ in _play(env, seed, actions)) - 1
+    chosen = set(np.linspace(0, n_steps, N_MOMENTS).astype(int).tolist())
+    moments = [(step, env.views(CELL)) for step in _play(env, seed, actions) if step in chosen]
     env.close()
-    chosen = np.linspace(0, len(pictures) - 1, N_MOMENTS).astype(int)
-    return [(int(step), pictures[step]) for step in chosen]
+    return moments
 
 
-def _play(env: RobotEnv, seed: int) -> list[np.ndarray]:
-    pictures = [env.reset(seed=seed)[0]]
-    is_over, action = False, env.action_space.sample()
-    while not is_over and len(pictures) <= N_STEPS:
-        if len(pictures) % N_STEPS_HELD == 0:
-            action = env.action_space.sample()
-        picture, _, terminated, truncated, _ = env.step(action)
-        pictures.append(picture)
-        is_over = terminated or truncated
-    return pictures
+def _actions(env: RobotEnv, seed: int) -> list[Any]:
+    """Draw actions, each of which is repeated for a while."""
+    env.action_space.seed(seed)
+    different = [env.action_space.sample() for _ in range(N_STEPS // N_STEPS_HELD)]
+    return [action for action in different for _ in range(N_STEPS_HELD)]
+
+
+def _play(env: RobotEnv, seed: int, actions: Sequence[Any]) -> Iterator[int]:
+    """Play an episode until it ends or no action is left, and yield the number of steps made, zero first."""
+    env.reset(seed=seed)
+    yield 0
+    for step, action in enumerate(actions, start=1):
+        _, _, terminated, truncated, _ = env.step(action)
+        yield step
+        if terminated or truncated:
+            return
 
 
 def _arrange(strips: Sequence[tuple[str, Sequence[tuple[int, np.ndarray]]]]) -> Image.Image:

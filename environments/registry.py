@@ -15,16 +15,21 @@ from environments.dynamics import OF_BODIES, DynamicsSettings
 from environments.names import unknown_name
 from environments.options import EnvOptions, Settings
 from environments.robot_env import RobotEnv
+from environments.robots.inmoov import InmoovRobot
 from environments.robots.kuka import KukaArm
 from environments.robots.mobile import MobileRobot, MobileRobot1D
 from environments.robots.omnirobot import Omnirobot
 from environments.robots.robot import Robot
 from environments.tasks.button import ButtonTask
+from environments.tasks.cluttered_button import ClutteredButtonTask
 from environments.tasks.field import ReachMarker
+from environments.tasks.moving_button import MovingButtonTask
 from environments.tasks.paths import FollowCircle, FollowEight, FollowSquare
 from environments.tasks.pursuit import Chase, Escape
+from environments.tasks.reach_fruit import ReachTomato
 from environments.tasks.reach_target import ReachLine, ReachTarget, ReachTarget1D, ReachTwoTargets
 from environments.tasks.task import Task
+from environments.tasks.two_buttons import TwoButtonsTask
 
 TASK_ALIASES: dict[str, dict[str, object]] = {  # the ancestor's arguments for one task each
     "simple_continual_target": {"task": "reach", "random_target": True},
@@ -217,6 +222,10 @@ OMNIROBOT_CAMERAS = (
     Camera(target=(0.0, 0.0, 0.0), distance=2.9, yaw=0, pitch=-90, fov=42),
     Camera(target=(0.5, 0.0, 0.05), distance=0.4, yaw=-90, pitch=-25, fov=90, near=0.01, follows_robot=True),
 )
+INMOOV_CAMERAS = (
+    Camera(target=(0.0, 0.0, 1.0), distance=2.0, yaw=145, pitch=-36),
+    Camera(target=(0.0, 0.56, 0.734), distance=0.7, yaw=0, pitch=-50, fov=100, near=0.35),
+)
 
 _ROWS = (
     EnvironmentRow(
@@ -228,6 +237,38 @@ _ROWS = (
         observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
         plot_dimension=3,
         render_fps=60,
+    ),
+    EnvironmentRow(
+        env_id="KukaMovingButtonGymEnv-v0",
+        family="kuka_button",
+        robot=KukaArm,
+        tasks={"moving_button": MovingButtonTask},
+        cameras=KUKA_CAMERAS,
+        observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
+        plot_dimension=3,
+        render_fps=60,
+        defaults={"max_steps": 1500, "wide_workspace": True},
+    ),
+    EnvironmentRow(
+        env_id="KukaRandButtonGymEnv-v0",
+        family="kuka_button",
+        robot=KukaArm,
+        tasks={"cluttered_button": ClutteredButtonTask},
+        cameras=KUKA_CAMERAS,
+        observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
+        plot_dimension=3,
+        render_fps=60,
+    ),
+    EnvironmentRow(
+        env_id="Kuka2ButtonGymEnv-v0",
+        family="kuka_button",
+        robot=KukaArm,
+        tasks={"two_buttons": TwoButtonsTask},
+        cameras=KUKA_CAMERAS,
+        observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
+        plot_dimension=3,
+        render_fps=60,
+        defaults={"max_steps": 1500, "max_distance": 2.0, "force_down": False},
     ),
     EnvironmentRow(
         env_id="MobileRobotGymEnv-v0",
@@ -290,6 +331,17 @@ _ROWS = (
         plot_dimension=2,
         render_fps=25,
         defaults={"max_steps": 250},
+    ),
+    EnvironmentRow(
+        env_id="InmoovGymEnv-v0",
+        family="inmoov",
+        robot=InmoovRobot,
+        tasks={"tomato": ReachTomato},
+        cameras=INMOOV_CAMERAS,
+        observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
+        plot_dimension=3,
+        render_fps=60,
+        defaults={"action_repeat": 2, "max_steps": 1999, "shape_reward": True},
     ),
 )
 ENVIRONMENTS: dict[str, EnvironmentRow] = {row.env_id: row for row in _ROWS}

@@ -50,7 +50,8 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         self.options = options
         self._robot = robot
         self._task = task
-        self._cameras = cameras if options.multi_view else cameras[:1]
+        self._cameras = cameras
+        self._observed_cameras = cameras if options.multi_view else cameras[:1]
         self.draws_observations = True
         self._reads_pixels = options.observation == "raw_pixels"
         self._reads_target = options.observation in ("ground_truth", "joints_position")
@@ -164,6 +165,10 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         """Draw what the first camera sees, whatever the render mode: uint8, (size, size, 3)."""
         return self._picture(self._cameras[:1], size)
 
+    def views(self, size: int) -> list[np.ndarray]:
+        """Draw what each camera sees, also those that are not observed: uint8, (size, size, 3) each."""
+        return np.split(self._picture(self._cameras, size), len(self._cameras), axis=2)
+
     def key_events(self) -> dict[int, int]:
         """Give PyBullet's codes of the keys that changed or are held down in the window, with their states."""
         self._require_open()
@@ -219,7 +224,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         """Give the space of the chosen observation, with bounds that it never leaves."""
         if self._reads_pixels:
             size = self.options.image_size
-            return spaces.Box(0, 255, (size, size, 3 * len(self._cameras)), np.uint8)
+            return spaces.Box(0, 255, (size, size, 3 * len(self._observed_cameras)), np.uint8)
         low, high = self._robot.joint_bounds() if self._reads_joints else ([], [])
         if self._reads_target:
             lowest, highest = self._task.ground_truth_bounds(self._robot.position_low, self._robot.position_high)
@@ -231,7 +236,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         if self._reads_pixels:
             if not self.draws_observations:
                 return np.zeros(self.observation_space.shape or (), np.uint8)
-            return self._picture(self._cameras, self.options.image_size)
+            return self._picture(self._observed_cameras, self.options.image_size)
         values = self._task.ground_truth(self._position) if self._reads_target else []
         if self._reads_joints:
             values = values + self._robot.joints()

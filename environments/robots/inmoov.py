@@ -40,9 +40,13 @@ JOINTS = (
 CHAIN = (*WAIST, *RIGHT_ARM)
 """What moves the right hand."""
 
-ARM_START = {"shoulder_up": 0.0, "shoulder_side": 0.15, "bicep_rotate": 0.0, "elbow": -0.7, "wrist": -1.57}
-FINGER_START_RAD = 0.25
-PALM_START_RAD = 0.08
+ARM_START = {"shoulder_up": -0.15, "shoulder_side": 0.15, "bicep_rotate": 0.0, "elbow": -0.35, "wrist": -1.57}
+HAND_START = {finger: 0.08 if finger in ("finger_ring_1", "finger_pinky_1") else 0.25 for finger in FINGERS}
+"""Of the right hand: fingers slightly bent, the palm nearly flat."""
+FIST = dict.fromkeys(FINGERS, 1.3) | {
+    **{"finger_ring_1": 0.08, "finger_pinky_1": 0.08},
+    **{"finger_thumb_1": 0.9, "finger_thumb_2": 0.5, "finger_thumb_3": 0.5},
+}
 JAW_START_RAD = 0.03
 START_SPREAD_RAD = 0.1
 SETTLE_STEPS = 100
@@ -56,7 +60,7 @@ REACH_M = 1.2
 
 POSITION_GAIN = 0.3
 VELOCITY_GAIN = 1.0
-IK_ITERATIONS = 3
+IK_ITERATIONS = 2
 CONTINUOUS_STEP_M = 0.003
 JOINT_STEP_RAD = 0.02
 LIMIT_SLACK_RAD = 0.2
@@ -68,24 +72,20 @@ DIRECTIONS = (
 STILL = (0.0, 0.0, 0.0)
 
 
-def mirrored(arm: Mapping[str, float]) -> dict[str, float]:
-    """Give the angles of the left arm at which it mirrors a pose of the right one."""
-    return {name: -angle for name, angle in arm.items()}
-
-
-def start_angles(right_arm: Mapping[str, float], left_arm: Mapping[str, float]) -> dict[str, float]:
-    """Give the start angle of every joint, in radians; fingers are slightly bent.
+def start_angles(
+    right_arm: Mapping[str, float] = ARM_START,
+    left_arm: Mapping[str, float] = ARM_START,
+    right_hand: Mapping[str, float] = HAND_START,
+) -> dict[str, float]:
+    """Give the start angle of every joint, in radians; the left hand mirrors the usual right one.
 
     :param right_arm: by the names of ``ARM``
-    :param left_arm: by the same names
+    :param left_arm: by the same names, as if it were the right one
+    :param right_hand: by the names of ``FINGERS``
     """
-    angles = dict.fromkeys(JOINTS, 0.0) | {"jaw": JAW_START_RAD}
-    for side, sign, arm in (("right", 1.0, right_arm), ("left", -1.0, left_arm)):
-        angles |= {f"{side}_{name}": angle for name, angle in arm.items()}
-        for finger in FINGERS:
-            is_palm = finger in ("finger_ring_1", "finger_pinky_1")
-            angles[f"{side}_{finger}"] = sign * (PALM_START_RAD if is_palm else FINGER_START_RAD)
-    return angles
+    right = {f"right_{name}": angle for name, angle in {**right_arm, **right_hand}.items()}
+    left = {f"left_{name}": -angle for name, angle in {**left_arm, **HAND_START}.items()}
+    return {**dict.fromkeys(JOINTS, 0.0), "jaw": JAW_START_RAD, **right, **left}
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class InmoovRobot(Robot):
     """Where its pedestal stands, in world metres; it faces +y."""
     controlled: ClassVar[tuple[str, ...]] = (*WAIST, *GAZE, *RIGHT_ARM, *LEFT_ARM)
     """The joints that actions move, ``CHAIN`` among them."""
-    start: ClassVar[Mapping[str, float]] = start_angles(ARM_START, mirrored(ARM_START))
+    start: ClassVar[Mapping[str, float]] = start_angles()
     """Of every joint, in radians."""
 
     def __init__(self, options: EnvOptions, settings: InmoovSettings) -> None:
@@ -312,3 +312,18 @@ class InmoovRobot(Robot):
         """Give the angle a joint can have that is nearest to one asked for, in radians."""
         low, high = self._limits[joint]
         return min(max(angle, low), high)
+
+
+class InmoovRightArm(InmoovRobot):
+    """The humanoid behind a table, its right fist over it; only waist and right arm are controlled.
+
+    It stands as near as the edge of the table allows, on a floor half a metre up.
+    """
+
+    base = (0.0, 0.4, 0.5)
+    controlled = CHAIN
+    start = start_angles(
+        right_arm={"shoulder_up": 0.45, "shoulder_side": 0.2, "bicep_rotate": 0.0, "elbow": -1.45, "wrist": -2.9},
+        left_arm={"shoulder_up": -0.4, "shoulder_side": 0.15, "bicep_rotate": 0.0, "elbow": -0.3, "wrist": -1.57},
+        right_hand=FIST,
+    )

@@ -61,6 +61,7 @@ class KukaSettings(Settings):
     force_down: bool = option(True, "the effector never moves up by an action")
     discrete_step: float = option(0.03, "move of a discrete action per physics step, in metres")
     motor_speed: float = option(1.0, "factor of the joints' top speed: below 1 the arm lags behind its command more")
+    wide_workspace: bool = option(False, "the effector moves in the box of random targets also without them")
 
 
 class KukaArm(Robot):
@@ -93,7 +94,8 @@ class KukaArm(Robot):
         self._discrete_step = settings.discrete_step
         self._max_joint_velocity = MAX_JOINT_VELOCITY * settings.motor_speed
         self._directions = (*SIDEWAYS, DOWN, DOWN if settings.force_down else UP)
-        self._box_low, self._box_high = WIDE_BOX if options.random_target else NARROW_BOX
+        is_wide = options.random_target or settings.wide_workspace
+        self._box_low, self._box_high = WIDE_BOX if is_wide else NARROW_BOX
         self._displacement: Vector = (0.0, 0.0, 0.0)
         self._effector: Vector = EFFECTOR_START
         self._joint_targets: list[float] = list(START_POSE[:N_ARM_JOINTS])
