@@ -27,7 +27,8 @@ from rl_baselines.beginnings import begin, go_on
 from rl_baselines.callbacks import StopTraining
 from rl_baselines.checkpointing import MAX_SECONDS_BETWEEN_CHECKPOINTS
 from rl_baselines.config import RunOptions
-from rl_baselines.resolution import Layer, plan_run
+from rl_baselines.layers import Layer
+from rl_baselines.resolution import plan_run
 from rl_baselines.resuming import open_resumption, plan_resumption
 from rl_baselines.training import Outcome, TrainingRun
 

@@ -12,7 +12,7 @@ from rl_baselines.config import EnvironmentConfig, EnvironmentShortcuts, TrustOp
 
 if TYPE_CHECKING:
     from rl_baselines.evaluation import EvaluationResult
-    from rl_baselines.resolution import Layer
+    from rl_baselines.layers import Layer
     from rl_baselines.sources import Source
 
 DESCRIPTION = "Watch a saved policy act, film it, measure it. The environment is its run's, unless changed by flags."
@@ -43,7 +43,7 @@ def layers_of(source: "Source", given: dict[str, Any]) -> "list[Layer]":
 
     :param given: settings of the environment, and `algo`
     """
-    from rl_baselines.resolution import Layer
+    from rl_baselines.layers import Layer
     from rl_baselines.transfer.inheritance import inherited_layer
 
     return [inherited_layer(source, given)[0], Layer("flags", given)]

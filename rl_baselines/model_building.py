@@ -9,9 +9,10 @@ from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import RunConfig, changed
 from rl_baselines.errors import UsageError
 from rl_baselines.hyperparameters import constructor_arguments, hyperparameter_hints, policy_arguments
+from rl_baselines.layers import Layer
 from rl_baselines.model_zip import load_policy_tensors
 from rl_baselines.normalization import apply_statistics
-from rl_baselines.resolution import Layer, complete
+from rl_baselines.resolution import complete
 from rl_baselines.rollout_boundary import with_rollout_boundary
 from rl_baselines.schedules import LearningRateSchedule
 from rl_baselines.sources import Source

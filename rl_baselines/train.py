@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rl_baselines.callbacks import BoundaryAction
+    from rl_baselines.layers import Layer
     from rl_baselines.live.live_view import LiveView
-    from rl_baselines.resolution import Layer, RunPlan
+    from rl_baselines.resolution import RunPlan
     from rl_baselines.sources import Source
     from rl_baselines.training import Outcome, TrainingRun
 
 EXIT_STOPPED = 75
+AUTO = "auto"
 DESCRIPTION = "Train a policy for a robot, fine-tune one with --load-rl-model-path, or go on with a run with --resume."
 
 
@@ -42,7 +44,10 @@ class TrainFiles:
     """Files of settings"""
 
     config: tuple[str, ...] = setting(
-        (), f"YAML files or presets ({', '.join(preset_names())}); later ones win, flags win over all.", metavar="FILE"
+        (),
+        "YAML files, presets, or auto: the tuned preset of environment and algorithm. Later ones win, flags win over "
+        f"all. Presets: {', '.join(preset_names())}.",
+        metavar="FILE",
     )
 
 
@@ -54,12 +59,16 @@ def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
     :raises UsageError: for the first thing that cannot be done
     """
     from rl_baselines.config_files import read_settings
-    from rl_baselines.resolution import Layer, combine, plan_run
+    from rl_baselines.layers import Layer, combine, tuned_layer
+    from rl_baselines.resolution import plan_run
     from rl_baselines.transfer.choices import check_scratch, settle
     from rl_baselines.transfer.inheritance import inherited_layer
 
-    layers = [Layer(f"--config {name}", read_settings(name)) for name in given.get("config", ())]
-    layers.append(Layer("flags", {name: value for name, value in given.items() if name != "config"}))
+    flags = Layer("flags", {name: value for name, value in given.items() if name != "config"})
+    files = [Layer(f"--config {name}", read_settings(name)) for name in given.get("config", ()) if name != AUTO]
+    layers = [*files, flags]
+    if AUTO in given.get("config", ()):
+        layers.insert(given["config"].index(AUTO), tuned_layer(layers))
     merged = combine(layers)
     source = _find_source(merged, layers)
     notes: list[str] = []

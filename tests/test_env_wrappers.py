@@ -11,7 +11,8 @@ from rl_baselines import enjoy
 from rl_baselines.config import changed
 from rl_baselines.env_wrappers import ENV_WRAPPERS, make_env, parse_wrapper, wrapper_text
 from rl_baselines.errors import UsageError
-from rl_baselines.resolution import Layer, complete
+from rl_baselines.layers import Layer
+from rl_baselines.resolution import complete
 from rl_baselines.vec_env import make_evaluation_env, make_training_env
 
 LOAD = "--load-rl-model-path"

@@ -9,7 +9,8 @@ import yaml
 from rl_baselines.config import RunConfig, from_flat, to_flat
 from rl_baselines.config_files import preset_names, read_settings, write_config
 from rl_baselines.errors import UsageError
-from rl_baselines.resolution import TASK_FLAGS, Layer, combine, complete, plan_run
+from rl_baselines.layers import TASK_FLAGS, Layer, combine
+from rl_baselines.resolution import complete, plan_run
 
 
 def plan(*layers: dict):

@@ -15,7 +15,8 @@ from test_resume_exact import CARTPOLE, COMMON, OFF_POLICY, ON_POLICY, PENDULUM,
 
 from rl_baselines.beginnings import begin
 from rl_baselines.config import RunOptions
-from rl_baselines.resolution import Layer, plan_run
+from rl_baselines.layers import Layer
+from rl_baselines.resolution import plan_run
 from rl_baselines.train import main
 from rl_baselines.training import Outcome
 

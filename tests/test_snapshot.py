@@ -21,7 +21,8 @@ from rl_baselines.algorithms import ALGORITHMS, Algorithm
 from rl_baselines.beginnings import begin, go_on
 from rl_baselines.callbacks import StopTraining
 from rl_baselines.config import RunOptions
-from rl_baselines.resolution import Layer, RunPlan, plan_run
+from rl_baselines.layers import Layer
+from rl_baselines.resolution import RunPlan, plan_run
 from rl_baselines.resuming import open_resumption, plan_resumption
 from rl_baselines.snapshot import _restore_random, random_state
 from rl_baselines.state_files import first_difference, read_state

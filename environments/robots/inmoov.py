@@ -49,14 +49,17 @@ FIST = dict.fromkeys(FINGERS, 1.3) | {
 }
 JAW_START_RAD = 0.03
 START_SPREAD_RAD = 0.1
+"""Of a controlled joint to either side of its start angle, at the beginning of an episode."""
 SETTLE_STEPS = 100
 
 WORKSPACE_LOW = (-0.4, 0.05, 0.25)
-WORKSPACE_HIGH = (0.8, 0.9, 1.3)
+WORKSPACE_HIGH = (0.8, 1.0, 1.3)
 """Of the commanded hand position, in metres from the robot's origin."""
 LEAD_M = 0.05
+"""Of the commanded hand position before the hand, along an axis, at most."""
 CENTRE_HEIGHT_M = 0.6
 REACH_M = 1.2
+"""Of the hand from the waist, which is as high as ``CENTRE_HEIGHT_M``, at most."""
 
 POSITION_GAIN = 0.3
 VELOCITY_GAIN = 1.0

@@ -19,8 +19,8 @@ from rl_baselines.foreign.zoo_settings import (
 )
 from rl_baselines.foreign.zoo_values import linear_start
 from rl_baselines.hyperparameters import hyperparameter_hints
+from rl_baselines.layers import Layer
 from rl_baselines.literals import coerce
-from rl_baselines.resolution import Layer
 from rl_baselines.sources import Source
 
 ZIP_FIELDS = {"n_envs": "n_envs", "num_timesteps": "_total_timesteps"}  # settings and the fields that tell them

@@ -9,9 +9,9 @@ from rl_baselines.comparison import Comparison, Scores, compare
 from rl_baselines.config import RunConfig, to_flat
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
+from rl_baselines.layers import Layer
 from rl_baselines.model_building import load_to_act
 from rl_baselines.random_agent import RandomPolicy
-from rl_baselines.resolution import Layer
 from rl_baselines.retention.state_memory import can_remember, collect
 from rl_baselines.sources import Source
 from rl_baselines.transfer.alignment import element_names, identity_map

@@ -9,7 +9,7 @@ from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.foreign.settings import foreign_layer
-from rl_baselines.resolution import Layer, without_shortcuts
+from rl_baselines.layers import Layer, without_shortcuts
 from rl_baselines.sources import Source
 
 NOT_INHERITED = (
