@@ -15,7 +15,7 @@ from environments.dynamics import OF_BODIES, DynamicsSettings
 from environments.names import unknown_name
 from environments.options import EnvOptions, Settings
 from environments.robot_env import RobotEnv
-from environments.robots.inmoov import InmoovRobot
+from environments.robots.inmoov import InmoovRightArm, InmoovRobot
 from environments.robots.kuka import KukaArm
 from environments.robots.mobile import MobileRobot, MobileRobot1D
 from environments.robots.omnirobot import Omnirobot
@@ -26,6 +26,7 @@ from environments.tasks.field import ReachMarker
 from environments.tasks.moving_button import MovingButtonTask
 from environments.tasks.paths import FollowCircle, FollowEight, FollowSquare
 from environments.tasks.pursuit import Chase, Escape
+from environments.tasks.raised_button import RaisedButtonTask
 from environments.tasks.reach_fruit import ReachTomato
 from environments.tasks.reach_target import ReachLine, ReachTarget, ReachTarget1D, ReachTwoTargets
 from environments.tasks.task import Task
@@ -342,6 +343,20 @@ _ROWS = (
         plot_dimension=3,
         render_fps=60,
         defaults={"action_repeat": 2, "max_steps": 1999, "shape_reward": True},
+    ),
+    EnvironmentRow(
+        env_id="InmoovOneArmButtonGymEnv-v0",
+        family="inmoov",
+        robot=InmoovRightArm,
+        tasks={"button": RaisedButtonTask},
+        cameras=(
+            replace(INMOOV_CAMERAS[0], target=(0.0, 0.6, 1.2)),
+            replace(INMOOV_CAMERAS[1], target=(0.0, 0.96, 1.234)),
+        ),
+        observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
+        plot_dimension=3,
+        render_fps=60,
+        defaults={"action_repeat": 2, "max_steps": 1999},
     ),
 )
 ENVIRONMENTS: dict[str, EnvironmentRow] = {row.env_id: row for row in _ROWS}

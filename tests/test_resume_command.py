@@ -13,6 +13,7 @@ from cli import TINY, Run, call, call_train, differences, read_csv, run_command,
 from resuming import assert_same, content, records, resume, train_killed, train_whole
 from test_resume_exact import CARTPOLE, COMMON, OFF_POLICY, ON_POLICY, PENDULUM, PPO
 
+from environments import simulation
 from rl_baselines.beginnings import begin
 from rl_baselines.config import RunOptions
 from rl_baselines.layers import Layer
@@ -323,6 +324,21 @@ def test_another_processor_or_torch_is_named(tmp_path: Path) -> None:
     assert "From step 128: reproducible, not exact: other cpu: Z80 then," in out
     assert "other torch: 0.4.1 then," in out
     assert run.record["resumes"][0]["exact"] is False
+
+
+def test_other_physics_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What decides the physics is recorded with the run and compared; checkpoints from before that have nothing."""
+    mobile = ("--env", "MobileRobotGymEnv-v0", *ON_POLICY, "--eval-freq", 0, "--num-timesteps", 128)
+    run, _ = call_train(*mobile, log_dir=tmp_path / "logs")
+    fingerprint = run.record["environment"]["fingerprint"]
+    assert (fingerprint["timestep_s"], fingerprint["solver_iterations"]) == (1 / 240, 150)
+    assert {"model racecar.urdf", "model target.urdf", "model walls.urdf"} < fingerprint.keys()
+    monkeypatch.setattr(simulation, "SOLVER_ITERATIONS", 100)
+    out = resumed(run, "--num-timesteps", 320)
+    assert "reproducible, not exact: other solver iterations: 150 then, 100 now" in " ".join(out.split())
+    state_file = run.checkpoint("last") / "state" / "state.json"
+    state = json.loads(state_file.read_text())
+    assert state["fingerprint"]["solver_iterations"] == 100
 
 
 def test_a_state_of_another_format_is_refused(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ SETTLE_STEPS = 100
 WORKSPACE_LOW = (-0.4, 0.05, 0.25)
 WORKSPACE_HIGH = (0.8, 1.0, 1.3)
 """Of the commanded hand position, in metres from the robot's origin."""
-LEAD_M = 0.05
+LEAD_M = 0.02
 """Of the commanded hand position before the hand, along an axis, at most."""
 CENTRE_HEIGHT_M = 0.6
 REACH_M = 1.2
@@ -102,9 +102,9 @@ class InmoovRobot(Robot):
     """The humanoid on its pedestal; waist, gaze and both arms are controlled, the other joints are held.
 
     A hand action moves a commanded position of the right hand, which accumulates but never leads the hand by more
-    than ``LEAD_M`` along an axis, so that a hand that cannot follow is not pulled long after. Null-space inverse
-    kinematics turns it into angles of waist and right arm. A joint action commands offsets to the angles of the
-    moment.
+    than ``LEAD_M`` along an axis: so the hand goes straight, and one that cannot follow is not pulled long after.
+    Null-space inverse kinematics turns it into angles of waist and right arm. A joint action commands offsets to the
+    angles of the moment.
 
     :param options: of the environment
     :param settings: of the robot
