@@ -112,6 +112,7 @@ def test_rendering_passes_the_checker(env_id):
     [
         ("KukaButtonGymEnv-v0", 3 * 2 * 2 * 5),
         ("InmoovGymEnv-v0", 3 * 2 * 2 * 5),
+        ("InmoovOneArmButtonGymEnv-v0", 3 * 2 * 2 * 5),
         ("MobileRobotGymEnv-v0", 2 * 2 * 2 * 3),
     ],
 )
@@ -225,7 +226,7 @@ def test_pictures_share_no_memory(env_id):
 def test_no_controlled_element_of_an_observation_is_constant(env_id, env_kwargs):
     env = make(env_id, **env_kwargs)
     observations = np.concatenate([play(env, seed, sample_actions(env, seed, 150))[0] for seed in range(3)])
-    held = ("finger", "gripper", "_tip_", "jaw", "eye", "head_tilt")
+    held = ("finger", "gripper", "_tip_", "jaw", "eye", "head_tilt", *(("head", "left") if "OneArm" in env_id else ()))
     is_controlled = [not any(part in name for part in held) for name in env.feature_names]
     assert (observations[:, is_controlled].std(axis=0) > 1e-4).all()
 
@@ -235,6 +236,7 @@ def test_no_controlled_element_of_an_observation_is_constant(env_id, env_kwargs)
     [
         ("KukaButtonGymEnv-v0", {}, [f"effector_from_button_{axis}" for axis in "xyz"]),
         ("InmoovGymEnv-v0", {}, [f"hand_from_tomato_{axis}" for axis in "xyz"]),
+        ("InmoovOneArmButtonGymEnv-v0", {}, [f"hand_from_button_{axis}" for axis in "xyz"]),
         ("MobileRobotGymEnv-v0", {}, ["robot_from_target_x", "robot_from_target_y"]),
     ],
 )
@@ -285,6 +287,7 @@ def steps_until_the_end(env, action):
         ("MobileRobotGymEnv-v0", {}, 251),
         ("InmoovGymEnv-v0", {}, 1000),
         ("InmoovGymEnv-v0", {"action_repeat": 4}, 500),
+        ("InmoovOneArmButtonGymEnv-v0", {}, 1000),
         ("MobileRobotGymEnv-v0", {"action_repeat": 2}, 126),
         ("MobileRobotGymEnv-v0", {"max_steps": 9, "action_repeat": 5}, 2),
     ],
