@@ -17,6 +17,8 @@ class Camera:
     :param near: nearest depth drawn, in metres
     :param far: farthest depth drawn, in metres
     :param follows_robot: whether the target moves along with the robot
+    :param link: the link of the robot that carries the camera; the target is then relative to the frame of that link,
+        which turns the camera too
     """
 
     target: Vector
@@ -27,6 +29,7 @@ class Camera:
     near: float = 0.1
     far: float = 100.0
     follows_robot: bool = False
+    link: str | None = None
 
     def target_near(self, robot_position: Vector) -> Vector:
         """Give the point looked at, in world metres, while the robot is at a position.

@@ -225,7 +225,7 @@ OMNIROBOT_CAMERAS = (
 )
 INMOOV_CAMERAS = (
     Camera(target=(0.0, 0.0, 1.0), distance=2.0, yaw=145, pitch=-36),
-    Camera(target=(0.0, 0.56, 0.734), distance=0.7, yaw=0, pitch=-50, fov=100, near=0.35),
+    Camera(target=(0.0, 0.548, -0.386), distance=0.65, yaw=0, pitch=-50, fov=100, near=0.03, link="head"),
 )
 
 _ROWS = (
@@ -349,10 +349,7 @@ _ROWS = (
         family="inmoov",
         robot=InmoovRightArm,
         tasks={"button": RaisedButtonTask},
-        cameras=(
-            replace(INMOOV_CAMERAS[0], target=(0.0, 0.6, 1.2)),
-            replace(INMOOV_CAMERAS[1], target=(0.0, 0.96, 1.234)),
-        ),
+        cameras=(replace(INMOOV_CAMERAS[0], target=(0.0, 0.6, 1.2)), INMOOV_CAMERAS[1]),
         observations=("ground_truth", "joints", "joints_position", "raw_pixels"),
         plot_dimension=3,
         render_fps=60,

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import math
 import weakref
 from collections.abc import Callable
@@ -187,6 +188,8 @@ class Simulation:
         """
         target = camera.target_near(robot_position)
         view = pybullet.computeViewMatrixFromYawPitchRoll(target, camera.distance, camera.yaw, camera.pitch, 0, 2)
+        if camera.link is not None:
+            view = self._carried(view, camera.link)
         projection = pybullet.computeProjectionMatrixFOV(camera.fov, 1.0, camera.near, camera.far)
         rgba = self.bind(pybullet.getCameraImage)(
             size, size, view, projection, renderer=pybullet.ER_TINY_RENDERER, flags=pybullet.ER_NO_SEGMENTATION_MASK
@@ -207,6 +210,16 @@ class Simulation:
         """Give PyBullet's codes of the keys that changed or are held down in the window, with their states."""
         events: dict[int, int] = self.bind(pybullet.getKeyboardEvents)()
         return events
+
+    def _carried(self, view: tuple[float, ...], link: str) -> tuple[float, ...]:
+        """Give the view matrix of a camera that a link of the robot carries, from the one in the link's frame."""
+        joint_info = self.bind(pybullet.getJointInfo, self.bodies["robot"])
+        index = next(i for i in itertools.count() if joint_info(i)[12].decode() == link)
+        state = self.bind(pybullet.getLinkState)(self.bodies["robot"], index, computeForwardKinematics=1)
+        frame = np.eye(4)
+        frame[:3, :3] = np.reshape(pybullet.getMatrixFromQuaternion(state[5]), (3, 3))
+        frame[:3, 3] = state[4]
+        return tuple((np.reshape(view, (4, 4)).T @ np.linalg.inv(frame)).T.ravel())
 
     def fingerprint(self) -> dict[str, Any]:
         """Give what decides the physics besides the code: the models by hash, the timestep, the solver, gravity."""

@@ -66,6 +66,21 @@ def centre(env, joint):
     return np.mean(ask(env, pybullet.getAABB, joint_info(env)[joint][0]), axis=0)
 
 
+def frame_of(env, link):
+    """Where the frame of a link of the robot is, in world metres, and how it is turned: (3,) and (3, 3)."""
+    info = next(info for info in joint_info(env).values() if info[12].decode() == link)
+    state = ask(env, pybullet.getLinkState, info[0], computeForwardKinematics=1)
+    return np.array(state[4]), np.reshape(pybullet.getMatrixFromQuaternion(state[5]), (3, 3))
+
+
+def seen_by(env, camera, point, size):
+    """Row and column at which a camera, which the robot may carry, shows a point of the world."""
+    if camera.link is not None:
+        place, turned = frame_of(env, camera.link)
+        point = turned.T @ (np.array(point) - place)
+    return seen_at(camera, point, size)
+
+
 def put_target(env, distance, direction=(0.6, 0.0, -0.8)):
     """Place the tomato at a distance from where the hand is."""
     env._task.target = tuple(env.robot_position + distance * np.array(direction))
@@ -448,7 +463,7 @@ def test_both_cameras_show_the_ripe_tomato_where_it_is(view, seed):
     picture = env.reset(seed=seed)[0][:, :, 3 * view : 3 * view + 3]
     red = pixels_of(picture, "red")
     assert len(red) >= 8
-    expected = seen_at(ENVIRONMENTS[TOMATO].cameras[view], env.target_position, 128)
+    expected = seen_by(env, ENVIRONMENTS[TOMATO].cameras[view], env.target_position, 128)
     np.testing.assert_allclose(red.mean(axis=0), expected, atol=2.5)
 
 
@@ -457,10 +472,23 @@ def test_the_second_view_looks_straight_ahead_and_down_from_between_the_eyes():
     eyes = (centre(env, "right_eye_left_right") + centre(env, "left_eye_left_right")) / 2
     camera = ENVIRONMENTS[TOMATO].cameras[1]
     pitch = math.radians(camera.pitch)
+    place, turned = frame_of(env, "head")
     eye = np.array(camera.target) - camera.distance * np.array([0, math.cos(pitch), math.sin(pitch)])
-    assert camera.fov == 100
-    assert camera.yaw == 0
-    assert np.linalg.norm(eye - eyes) < 0.1
+    assert (camera.fov, camera.yaw, camera.link) == (100, 0, "head")
+    assert np.linalg.norm(place + turned @ eye - eyes) < 0.1
+
+
+def test_the_second_view_turns_with_the_head():
+    """The tomato moves to the left of the picture when the head turns to the right."""
+    env = make(is_discrete=False, action_joints=True, observation="raw_pixels", multi_view=True, image_size=128)
+    picture = env.reset(seed=0)[0]
+    before = pixels_of(picture[:, :, 3:], "red").mean(axis=0)[1]
+    action = np.zeros(14, np.float32)
+    action[env.action_names.index("turn_head_left_right")] = -1.0
+    for _ in range(150):
+        picture = env.step(action)[0]
+    after = pixels_of(picture[:, :, 3:], "red").mean(axis=0)[1]
+    assert after < before - 20
 
 
 @pytest.mark.parametrize(
@@ -626,5 +654,5 @@ def test_both_cameras_show_the_cap_of_the_button_where_it_is(view, seed):
     red = pixels_of(picture, "red")
     assert len(red) > 60
     x, y, _ = env.target_position
-    expected = seen_at(ENVIRONMENTS[BUTTON].cameras[view], (x, y, 1.146), 128)
+    expected = seen_by(env, ENVIRONMENTS[BUTTON].cameras[view], (x, y, 1.146), 128)
     np.testing.assert_allclose(red.mean(axis=0), expected, atol=3)

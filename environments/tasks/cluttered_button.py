@@ -21,8 +21,6 @@ GAP_M = 0.01
 BUTTON_GAP_M = 0.1
 """From the edge of the button's plate to the centre of anything that lies about, along x or y, at least."""
 N_DRAWN = 32
-PARKED_Z_M = -20.0
-PARKED_APART_M = 0.5
 
 BALL = PYBULLET_DATA / "sphere_small.urdf"
 BALL_RADIUS_M = 0.03
@@ -52,6 +50,9 @@ CUBE = Thing(PYBULLET_DATA / "cube_small.urdf", height_m=0.025, radius_m=0.036)
 LEGO = Thing(PYBULLET_DATA / "lego" / "lego.urdf", height_m=0.0115, radius_m=0.023)
 THINGS = (DUCK,) * 3 + (CUBE,) * 4 + (LEGO,) * 3
 """All there are, the widest first: put down in this order, they always leave room for the next one."""
+NAMES = tuple(f"distractor_{index}" for index in range(len(THINGS)))
+PARKED = tuple((index * 0.5, 0.0, -20.0) for index in range(len(THINGS)))
+"""Where those that are left out begin to fall, in world metres: below the floor, which is ten metres thick."""
 
 
 class Distractors:
@@ -66,20 +67,19 @@ class Distractors:
 
         :param simulation: the world
         """
-        parked = [(index * PARKED_APART_M, 0.0, PARKED_Z_M) for index in range(len(THINGS))]
-        for index, (thing, position) in enumerate(zip(THINGS, parked, strict=True)):
-            _load_free(simulation, f"distractor_{index}", thing.file, position)
+        for name, thing, position in zip(NAMES, THINGS, PARKED, strict=True):
+            _load_free(simulation, name, thing.file, position)
 
     def connect(self, simulation: Simulation) -> None:
         """Take them back to where they were loaded, and prepare the means to put them down.
 
         :param simulation: the world, its robot under the name ``"robot"``
         """
-        self._bodies = [simulation.bodies[f"distractor_{index}"] for index in range(len(THINGS))]
+        self._bodies = [simulation.bodies[name] for name in NAMES]
         self._put = simulation.bind(pybullet.resetBasePositionAndOrientation)
-        for index in range(len(THINGS)):
-            simulation.place(f"distractor_{index}", (index * PARKED_APART_M, 0.0, PARKED_Z_M))
-            _unite_free(simulation, f"distractor_{index}")
+        for name, position in zip(NAMES, PARKED, strict=True):
+            simulation.place(name, position)
+            _unite_free(simulation, name)
 
     def reset(self, rng: np.random.Generator, button: Vector) -> None:
         """Put down a random number of random ones at random places, each turned at random.
