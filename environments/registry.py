@@ -129,9 +129,18 @@ class EnvironmentRow:
         return (
             self._find_unsupported(options)
             or self._find_senseless(options, settings.dynamics)
-            or self.robot.find_conflict(options, settings.robot)
-            or settings.task_type.find_conflict(options, settings.task)
+            or self.robot.find_conflict(options, self._without_own(settings.robot))
+            or settings.task_type.find_conflict(options, self._without_own(settings.task))
         )
+
+    def _without_own(self, settings: SettingsT) -> SettingsT:
+        """Give options with the row's own defaults set back to the usual: they are not the user's to leave out."""
+        own = {
+            field.name: field.default
+            for field in dataclasses.fields(settings)
+            if getattr(settings, field.name) == self.defaults.get(field.name)
+        }
+        return replace(settings, **own)
 
     def _find_unsupported(self, options: EnvOptions) -> str | None:
         """Say in one line which option this environment cannot honour, or give None."""

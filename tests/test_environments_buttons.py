@@ -73,6 +73,18 @@ def test_an_episode_is_truncated_when_its_physics_steps_exceed_the_limit(env_id,
     assert ends == [(False, False, {})] * (len(ends) - 1) + [(False, True, {"is_success": False})]
 
 
+@pytest.mark.parametrize("env_id", [MOVING, TWO])
+def test_own_defaults_that_concern_the_effector_do_not_stand_in_the_way_of_joint_actions(env_id):
+    check_env_kwargs(env_id, {"is_discrete": False, "action_joints": True})
+
+
+@pytest.mark.parametrize("option", [{"wide_workspace": True}, {"force_down": False}])
+def test_what_concerns_the_effector_is_refused_with_joint_actions_where_it_is_no_default(option):
+    name = next(iter(option))
+    with pytest.raises(ValueError, match=f"{name}={option[name]} concerns effector actions; leave it out"):
+        check_env_kwargs(CLUTTERED, {"is_discrete": False, "action_joints": True, **option})
+
+
 # ------------------------------------------------------------------------------------------------------ two buttons
 
 

@@ -132,6 +132,7 @@ def test_option_defaults_are_those_of_the_contract():
         "force_down": True,
         "discrete_step": 0.03,
         "motor_speed": 1.0,
+        "wide_workspace": False,
         "max_distance": 0.8,
     }
     assert ENVIRONMENTS[KUKA].option_defaults() == common | of_the_arm

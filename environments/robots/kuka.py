@@ -121,6 +121,8 @@ class KukaArm(Robot):
         """
         if options.action_joints and not settings.force_down:
             return "force_down=False concerns effector actions; leave it out with action_joints=True"
+        if options.action_joints and settings.wide_workspace:
+            return "wide_workspace=True concerns effector actions; leave it out with action_joints=True"
         if not options.is_discrete and settings.discrete_step != KukaSettings.discrete_step:
             return "discrete_step concerns discrete actions; leave it out with is_discrete=False"
         return None

@@ -79,7 +79,6 @@ class Distractors:
         self._put = simulation.bind(pybullet.resetBasePositionAndOrientation)
         for name, position in zip(NAMES, PARKED, strict=True):
             simulation.place(name, position)
-            _unite_free(simulation, name)
 
     def reset(self, rng: np.random.Generator, button: Vector) -> None:
         """Put down a random number of random ones at random places, each turned at random.
@@ -132,17 +131,6 @@ def _load_free(simulation: Simulation, name: str, file: Path, position: Vector) 
     simulation.bodies[name] = simulation.bind(pybullet.loadURDF)(str(file), position)
 
 
-def _unite_free(simulation: Simulation, name: str) -> None:
-    """Have a body without joints always solved together with the robot, as ``Simulation.unite`` does for others.
-
-    :param simulation: the world, its robot under the name ``"robot"``
-    :param name: of the body
-    """
-    gear = simulation.bind(pybullet.createConstraint, simulation.bodies["robot"], 0, simulation.bodies[name], -1)
-    constraint = gear(pybullet.JOINT_GEAR, (0, 0, 1), parentFramePosition=(0, 0, 0), childFramePosition=(0, 0, 0))
-    simulation.bind(pybullet.changeConstraint)(constraint, gearRatio=1, maxForce=0)
-
-
 class ClutteredButtonTask(ButtonTask):
     """The same between up to ten ducks, cubes and bricks, and with a ball that is pushed soon after the start.
 
@@ -175,7 +163,6 @@ class ClutteredButtonTask(ButtonTask):
         """
         super().connect(simulation)
         self._distractors.connect(simulation)
-        _unite_free(simulation, "ball")
         self._simulation = simulation
         self._apply_force = simulation.bind(pybullet.applyExternalForce, simulation.bodies["ball"], -1)
 
