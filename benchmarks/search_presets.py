@@ -31,9 +31,9 @@ BASE: dict[tuple[str, str], tuple[str, ...]] = {
     ("omnirobot", "dqn"): ("--env", "OmnirobotEnv-v0", "-cc", "--num-timesteps", "30000"),
     ("kuka_button", "sac"): ("--env", "KukaButtonGymEnv-v0", "-c", "--num-timesteps", "12000"),
     ("kuka_button", "dqn"): ("--env", "KukaButtonGymEnv-v0", "--num-timesteps", "40000"),
-    ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "--num-timesteps", "60000"),
-    ("inmoov", "sac"): ("--env", "InmoovGymEnv-v0", "-c", "--num-timesteps", "8000"),
-    ("inmoov", "dqn"): ("--env", "InmoovGymEnv-v0", "--num-timesteps", "20000"),
+    ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "60000"),
+    ("inmoov", "sac"): ("--env", "InmoovGymEnv-v0", "-r", "-c", "--num-timesteps", "8000"),
+    ("inmoov", "dqn"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "20000"),
 }
 SPACES: dict[str, dict[str, Sequence[Any]]] = {
     "ppo": {
