@@ -61,7 +61,7 @@ def make_place(place: str = "a", max_steps: int = 60, render_mode: str | None = 
     options = EnvOptions(shape_reward=True, max_steps=max_steps, render_mode=render_mode)
     task = ReachTarget(options, Settings())
     task.target = PLACES[place]
-    env = RobotEnv(MobileRobot(options, Settings()), task, options, DynamicsSettings(), MOBILE_CAMERAS, 25)
+    env = RobotEnv(MobileRobot(options, Settings()), task, options, DynamicsSettings(), MOBILE_CAMERAS)
     return PlaceAndLabel(env, sorted(PLACES).index(place))
 
 
@@ -93,7 +93,7 @@ def make_gains(
         is_discrete=False, shape_reward=True, random_target=True, max_steps=max_steps, render_mode=render_mode
     )
     robot, task = MobileRobot(options, Settings()), ReachTarget(options, Settings())
-    env = RobotEnv(robot, task, options, DynamicsSettings(), MOBILE_CAMERAS, 25)
+    env = RobotEnv(robot, task, options, DynamicsSettings(), MOBILE_CAMERAS)
     return MotorGains(env, (gain_x, gain_y))
 
 

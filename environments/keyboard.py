@@ -40,7 +40,7 @@ class Keyboard:
     def choose(self, pressed: set[int]) -> str | None:
         """Go on to the next or the previous element where those keys were pressed, and give its name, else None.
 
-        :param pressed: PyBullet's codes of the keys that went down just now
+        :param pressed: PyBullet's codes of the keys that were pressed and let go
         """
         if not self.chooses or not pressed & {LEFT, RIGHT}:
             return None

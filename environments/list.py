@@ -9,7 +9,8 @@ from typing import Any
 
 from gymnasium import spaces
 
-from environments.registry import ENVIRONMENTS, EnvironmentRow
+from environments.environment_row import EnvironmentRow
+from environments.registry import ENVIRONMENTS
 
 SCORES = Path(__file__).parent / "scores.json"
 """Measured mean returns: environment, task, then ``random`` or the name of a preset."""

@@ -49,7 +49,7 @@ class Player:
         """Make one step, and tell whether to make another."""
         events = self._env.key_events()
         held = {key for key, state in events.items() if state & (pybullet.KEY_IS_DOWN | pybullet.KEY_WAS_TRIGGERED)}
-        pressed = {key for key, state in events.items() if state & pybullet.KEY_WAS_TRIGGERED}
+        pressed = {key for key, state in events.items() if state & pybullet.KEY_WAS_RELEASED}  # however short
         chosen = self._keyboard.choose(pressed)
         if chosen is not None:
             self._say(f"up / down: {chosen}")

@@ -29,7 +29,6 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     :param options: how
     :param dynamics: what of the dynamics differs from the usual, or is drawn for every episode
     :param cameras: the first for pictures, all of them with ``multi_view``
-    :param render_fps: pictures of ``render`` per second of a film
     :ivar draws_observations: whether pictures that are observed are drawn; they are black otherwise, which is enough
         while an episode is repeated only to come back to where it was
     """
@@ -43,9 +42,8 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         options: EnvOptions,
         dynamics: DynamicsSettings,
         cameras: tuple[Camera, ...],
-        render_fps: int,
     ) -> None:
-        self.metadata = {**RobotEnv.metadata, "render_fps": render_fps}
+        self.metadata = {**RobotEnv.metadata, "render_fps": robot.render_fps}
         self.render_mode = options.render_mode
         self.options = options
         self._robot = robot

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from environments.registry import ENVIRONMENTS, TASK_ALIASES, without_aliases
+from environments.environment_row import TASK_ALIASES, without_aliases
+from environments.registry import ENVIRONMENTS
 from rl_baselines.algorithms import ALGORITHMS, find_algorithm
 from rl_baselines.config import from_flat
 from rl_baselines.config_files import preset_names, read_settings

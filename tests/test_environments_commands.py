@@ -1,6 +1,7 @@
 """The table of environments, contact sheets, and robots moved by the keyboard of a real window."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -155,24 +156,27 @@ def display(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_robot_is_moved_by_keys_in_a_window(display: str, tmp_path: Path) -> None:
-    """Down: towards -y, until the arm lags behind no more; a new episode is begun and the window closed by keys."""
-    command = [sys.executable, "-u", "-m", "environments.play", "MobileRobotGymEnv-v0", "--env-kwargs"]
+    """Left drives the car into a wall, which costs points; keys begin a new episode and close the window."""
+    command = [sys.executable, "-u", "-m", "environments.play", "MobileRobotGymEnv-v0"]
     with open(tmp_path / "output", "w") as output:
-        player = subprocess.Popen(
-            [*command, "shape_reward:true"], env=environment(DISPLAY=display), stdout=output, stderr=subprocess.STDOUT
-        )
+        player = subprocess.Popen(command, env=environment(DISPLAY=display), stdout=output, stderr=subprocess.STDOUT)
         try:
             wait_for(tmp_path / "output", "q: quit", player)
-            for key in ("Left", "r"):
+            for key, seconds in (("Left", 5.0), ("r", 1.0)):
                 subprocess.run(["xdotool", "keydown", key], env=environment(DISPLAY=display), check=True)
-                time.sleep(1.5)
+                time.sleep(seconds)
                 subprocess.run(["xdotool", "keyup", key], env=environment(DISPLAY=display), check=True)
             wait_for(tmp_path / "output", "episode: reward", player)
-            subprocess.run(["xdotool", "key", "--delay", "300", "q"], env=environment(DISPLAY=display), check=True)
-            assert player.wait(30) == 0
+            deadline = time.monotonic() + 60
+            while player.poll() is None and time.monotonic() < deadline:
+                subprocess.run(["xdotool", "key", "--delay", "500", "q"], env=environment(DISPLAY=display), check=True)
+                time.sleep(0.5)
+            assert player.poll() == 0
         finally:
             player.kill()
     text = (tmp_path / "output").read_text()
+    rewards = [float(reward) for reward in re.findall(r"^episode: reward (\S+) in", text, re.MULTILINE)]
+    assert rewards[0] <= -5.0
     assert "right / left: move_robot_x + / -" in text and "up / down: move_robot_y + / -" in text
 
 

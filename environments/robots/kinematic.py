@@ -26,6 +26,7 @@ class KinematicRobot(Robot):
 
     point_name = "robot"
     is_kinematic = True
+    render_fps = 25
     directions: ClassVar[Sequence[tuple[float, float]]]
     """The moves of the discrete actions, in steps along x and y."""
     step_m: ClassVar[float]

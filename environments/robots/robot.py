@@ -30,6 +30,8 @@ class Robot(ABC):
     joint_names: ClassVar[tuple[str, ...]] = ()
     """The joints that ``joints`` reads; a robot without any offers neither joint observations nor joint actions."""
     is_kinematic: ClassVar[bool] = False
+    render_fps: ClassVar[int] = 60
+    """Pictures of ``render`` per second of a film."""
     gravity: ClassVar[float] = -10.0
     """Along the world's z axis, in m/s^2."""
     settings_type: ClassVar[type[Settings]] = Settings

@@ -17,8 +17,6 @@ from environments.tasks.task import Task
 Place = tuple[float, float]
 """On the table: x and y, in world metres."""
 
-PLANE_POSITION = (0.0, 0.0, -1.0)
-TABLE_POSITION = (0.5, 0.0, -0.82)
 BUTTON_X, BUTTON_Y, BUTTON_Z = 0.5, 0.0, -0.2
 PLATE_M = 0.204
 RANDOM_X_M = 0.15
@@ -40,12 +38,22 @@ class Button:
     :param name: of its body in the world
     :param place: where it stands at first
     :param cap_rgba: colour of its cap, each from 0 to 1; None for red
+    :param z: of its origin, in world metres
+    :param target_height_m: of its target above its origin
     :ivar target: in world metres
     """
 
-    def __init__(self, name: str, place: Place, cap_rgba: tuple[float, float, float, float] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        place: Place,
+        cap_rgba: tuple[float, float, float, float] | None = None,
+        z: float = BUTTON_Z,
+        target_height_m: float = TARGET_HEIGHT_M,
+    ) -> None:
         self.name = name
-        self.target: Vector = (*place, BUTTON_Z + TARGET_HEIGHT_M)
+        self.target: Vector = (*place, z + target_height_m)
+        self._z, self._target_z = z, z + target_height_m
         self._cap_rgba = cap_rgba
 
     def build(self, simulation: Simulation) -> None:
@@ -54,7 +62,7 @@ class Button:
         :param simulation: the world
         """
         x, y, _ = self.target
-        body = simulation.load(self.name, ASSETS / "button.urdf", (x, y, BUTTON_Z))
+        body = simulation.load(self.name, ASSETS / "button.urdf", (x, y, self._z))
         push = simulation.bind(pybullet.setJointMotorControl2, body, CAP_LINK, pybullet.POSITION_CONTROL)
         push(targetPosition=CAP_REST_M, force=CAP_FORCE_N)
         if self._cap_rgba is not None:
@@ -74,8 +82,8 @@ class Button:
 
         :param place: where
         """
-        self._place((*place, BUTTON_Z))
-        self.target = (*place, BUTTON_Z + TARGET_HEIGHT_M)
+        self._place((*place, self._z))
+        self.target = (*place, self._target_z)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,10 @@ class ButtonTask(Task):
     settings_type: ClassVar[type[Settings]] = ButtonSettings
     target_low = (BUTTON_X - RANDOM_X_M, BUTTON_Y - RANDOM_Y_M, BUTTON_Z + TARGET_HEIGHT_M)
     target_high = (BUTTON_X + RANDOM_X_M, BUTTON_Y + RANDOM_Y_M, BUTTON_Z + TARGET_HEIGHT_M)
+    plane_position: ClassVar[Vector] = (0.0, 0.0, -1.0)
+    table_position: ClassVar[Vector] = (0.5, 0.0, -0.82)
+    centre: ClassVar[Place] = (BUTTON_X, BUTTON_Y)
+    """Of the range of random buttons."""
 
     def __init__(self, options: EnvOptions, settings: ButtonSettings) -> None:
         super().__init__(options, settings)
@@ -110,7 +122,7 @@ class ButtonTask(Task):
 
     def _make_buttons(self) -> tuple[Button, ...]:
         """Give the buttons in the order of their turns, each at its usual place."""
-        return (Button("button", (BUTTON_X, BUTTON_Y)),)
+        return (Button("button", self.centre),)
 
     def _take_turn(self, turn: int) -> None:
         """Aim at one of the buttons and count its contacts anew."""
@@ -123,8 +135,8 @@ class ButtonTask(Task):
 
         :param simulation: the world
         """
-        simulation.load("plane", PYBULLET_DATA / "plane.urdf", PLANE_POSITION)
-        simulation.load("table", PYBULLET_DATA / "table" / "table.urdf", TABLE_POSITION)
+        simulation.load("plane", PYBULLET_DATA / "plane.urdf", self.plane_position)
+        simulation.load("table", PYBULLET_DATA / "table" / "table.urdf", self.table_position)
         for button in self._buttons:
             button.build(simulation)
 
@@ -150,8 +162,8 @@ class ButtonTask(Task):
     def _draw_places(self, rng: np.random.Generator) -> Sequence[Place]:
         """Give a random place for each of the buttons."""
         low, high = self.region(-1.0, 1.0)
-        x = BUTTON_X + RANDOM_X_M * rng.uniform(low, high)
-        y = BUTTON_Y + RANDOM_Y_M * rng.uniform(low, high)
+        x = self.centre[0] + RANDOM_X_M * rng.uniform(low, high)
+        y = self.centre[1] + RANDOM_Y_M * rng.uniform(low, high)
         return ((x, y),)
 
     def evaluate(self, position: Vector, has_bumped: bool) -> tuple[float, bool, bool]:
