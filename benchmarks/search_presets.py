@@ -3,9 +3,9 @@
     python benchmarks/search_presets.py mobile_robot ppo
 
 A trial is worth the mean over ten evaluations of the mean return of 20 (humanoid: 3) deterministic episodes: whoever
-learns earlier and stays good wins. The trials are drawn from the space below with a fixed seed; the first one holds the first value of
-each list. Everything else of a run stands in BASE and COMMON. What was found is in rl_baselines/presets; what the
-presets reach is measured by preset_scores.py.
+learns earlier and stays good wins. The trials are drawn from the space below with a fixed seed; the first one holds the
+first value of each list. Everything else of a run stands in BASE and COMMON. What was found is in rl_baselines/presets;
+what the presets reach is measured by preset_scores.py.
 """
 
 import itertools
