@@ -287,6 +287,26 @@ def test_latest_is_the_newest_run_of_the_log_folder(tmp_path: Path) -> None:
     assert grandchild.record["parent"]["run"] == child.id
 
 
+def test_the_options_of_another_task_stay_behind(tmp_path: Path) -> None:
+    """From reach with a random target to the square, which has none; the step and the noise of the robot stay."""
+    small = (*TINY, "--n-envs", 2, "--hyperparam", "n_steps:32", "--num-timesteps", 64, "--eval-freq", 0)
+    robot = ("--env", "OmnirobotEnv-v0", "--env-kwargs", "max_steps:20", "gain_scale:0.5", "position_noise:0")
+    parent, _ = call_train(*robot, "short_episodes:true", "-sc", *small, log_dir=tmp_path / "parent")
+    assert {"task": "reach", "random_target": True, "short_episodes": True}.items() <= parent.settings[
+        "env_kwargs"
+    ].items()
+    flags = (LOAD, f"{parent.path}@last", "--num-timesteps", 64, "--compare-episodes", 0)
+    child, _ = call_train(*flags, "-sqc", log_dir=tmp_path / "child")
+    kept = {"max_steps": 20, "gain_scale": 0.5, "position_noise": 0, "observation": "ground_truth"}
+    assert child.settings["env_kwargs"] == {**kept, "task": "square"}
+    left_out = "options of the source's task (short_episodes:True, task:reach, random_target:True)"
+    plan = json.loads((child.path / "plan.json").read_text())
+    (row,) = (row for row in plan["components"] if row["component"] == "settings")
+    assert row["fate"] == "left out" and left_out in row["reason"]
+    same, _ = call_train(*flags, "-sc", log_dir=tmp_path / "same")
+    assert same.settings["env_kwargs"] == parent.settings["env_kwargs"]
+
+
 def test_a_zip_that_was_copied_carries_its_settings(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     parent = shared_run(tmp_path_factory, "cartpole_ppo")
     elsewhere = tmp_path / "elsewhere"

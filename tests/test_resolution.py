@@ -9,8 +9,9 @@ import yaml
 from rl_baselines.config import RunConfig, from_flat, to_flat
 from rl_baselines.config_files import preset_names, read_settings, write_config
 from rl_baselines.errors import UsageError
-from rl_baselines.layers import TASK_FLAGS, Layer, combine
+from rl_baselines.layers import TASK_FLAGS, Layer, combine, tuned_layer
 from rl_baselines.resolution import complete, plan_run
+from rl_baselines.train import plan_from
 
 
 def plan(*layers: dict):
@@ -263,3 +264,52 @@ def test_a_missing_file_and_an_unknown_preset() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_understood(name: str) -> None:
     assert read_settings(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "preset", "env"),
+    [
+        ({}, "kuka_button_ppo", "KukaButtonGymEnv-v0"),
+        ({"env": "MobileRobotGymEnv-v0", "random_target": True}, "mobile_robot_ppo", "MobileRobotGymEnv-v0"),
+        ({"env": "MobileRobot1DGymEnv-v0", "algo": "ppo2"}, "mobile_robot_ppo", "MobileRobot1DGymEnv-v0"),
+        ({"env": "OmnirobotEnv-v0", "circular_continual": True}, "omnirobot_ppo", "OmnirobotEnv-v0"),
+    ],
+)
+def test_the_tuned_preset_is_that_of_family_and_algorithm(given: dict, preset: str, env: str) -> None:
+    layer = tuned_layer([Layer("flags", given)])
+    assert layer.name == f"--config auto ({preset})"
+    assert layer.values == {**read_settings(preset), "env": env, "algo": "ppo"}
+    plan, _ = plan_from({**given, "config": ("auto",)})
+    assert plan.config.training.num_timesteps == layer.values["num_timesteps"]
+    assert plan.config.environment.env == env
+    own, _ = plan_from({**given, "config": ("auto",), "num_timesteps": 4096})
+    assert own.config.training.num_timesteps == 4096, "flags win"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"env": "CartPole-v1"},
+            "--config auto: nothing was tuned for CartPole-v1 with ppo; there are presets for our robots only",
+        ),
+        (
+            {"load_rl_model_path": "logs/somewhere"},
+            "--config auto is for runs from scratch; a fine-tune takes its settings from its source",
+        ),
+    ],
+)
+def test_where_nothing_was_tuned(given: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        plan_from({**given, "config": ("auto",)})
+    with pytest.raises(UsageError, match="^--config auto: nothing was tuned for KukaButtonGymEnv-v0 with td3; there"):
+        plan_from({"config": ("auto",), "algo": "td3"})
+
+
+def test_a_file_before_the_tuned_preset_yields_to_it_and_one_after_wins(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("env: OmnirobotEnv-v0\nhyperparam: {n_steps: 32}\n")
+    before, _ = plan_from({"config": (str(mine), "auto")})
+    after, _ = plan_from({"config": ("auto", str(mine))})
+    assert before.config.environment.env == after.config.environment.env == "OmnirobotEnv-v0"
+    assert (before.config.algorithm.hyperparam["n_steps"], after.config.algorithm.hyperparam["n_steps"]) == (64, 32)

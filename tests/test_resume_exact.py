@@ -53,6 +53,7 @@ CASES: dict[str, tuple[Any, ...]] = {
 
 KUKA = ("--env", "KukaButtonGymEnv-v0", "--env-kwargs", "max_steps:40", *COMMON)
 WORKERS = ("--vec-env", "processes", "--num-cpu", 2)
+DRAWN = ("gain_scale:[0.5,1.5]", "action_delay:[0,3]", "observation_noise:[0,0.01]")
 ROBOTS: dict[str, tuple[Any, ...]] = {
     "kuka_ppo": (*KUKA, *TINY, *ON_POLICY, *ROLLOUT),
     "kuka_ppo_processes": (*KUKA, *TINY, *ON_POLICY, *ROLLOUT, *WORKERS, "-r"),
@@ -62,6 +63,23 @@ ROBOTS: dict[str, tuple[Any, ...]] = {
     "kuka_sac": (*KUKA, *TINY, *OFF_POLICY, "--algo", "sac", "-c", "--shape-reward"),
     "kuka_sac_processes": (*KUKA, *TINY, *OFF_POLICY, *WORKERS, "--n-envs", 2, "--algo", "sac", "-c"),
     "mobile_ppo": ("--env", "MobileRobotGymEnv-v0", *COMMON, *TINY, *ON_POLICY, *ROLLOUT),
+    **{
+        f"{env_id}_ppo": ("--env", env_id, "--env-kwargs", "max_steps:40", *COMMON, *TINY, *ON_POLICY, *ROLLOUT, "-r")
+        for env_id in (
+            *("KukaMovingButtonGymEnv-v0", "KukaRandButtonGymEnv-v0", "Kuka2ButtonGymEnv-v0"),
+            *("MobileRobot2TargetGymEnv-v0", "InmoovGymEnv-v0", "InmoovOneArmButtonGymEnv-v0"),
+        )
+    },
+    "kuka_dynamics": (
+        *("--env", "KukaButtonGymEnv-v0", "--env-kwargs", "max_steps:40", "mass_scale:[0.5,2]", *DRAWN),
+        *("friction_scale:[0.5,2]", *COMMON, *TINY, *ON_POLICY, *ROLLOUT, "-c"),
+    ),
+    "mobile_dynamics": ("--env", "MobileRobotGymEnv-v0", "--env-kwargs", *DRAWN, *COMMON, *TINY, *ON_POLICY, *ROLLOUT),
+    "omni_sac": ("--env", "OmnirobotEnv-v0", *COMMON, *TINY, *OFF_POLICY, "--algo", "sac", "-c", "-esc"),
+    "omni_pictures": (
+        *("--env", "OmnirobotEnv-v0", *COMMON, *ON_POLICY, *ROLLOUT, "-cc"),
+        *("--srl-model", "multi_view", "--num-timesteps", 128),
+    ),
     "panda_tqc_her": (
         *("--env", "PandaReach-v3", *COMMON, "panda_gym", *TINY, *OFF_POLICY, "--algo", "tqc", "--her"),
         *("--hyperparam", "learning_starts:120", "--n-envs", 2),
