@@ -2,6 +2,7 @@
 
     python benchmarks/preset_scores.py                         # every environment, every preset
     python benchmarks/preset_scores.py --only OmnirobotEnv-v0 --algo ppo --write
+    python benchmarks/preset_scores.py --algo --write          # random actions only
 
 Each preset is trained by ``--config auto`` on several seeds; the best model then plays 500 episodes, deterministically,
 with start seeds of its own. ``--write`` puts the means into environments/scores.json, from where ``python -m
@@ -69,11 +70,17 @@ def random_target(env_id: str, task: str) -> dict[str, bool]:
 def rows(only: list[str], algos: list[str]) -> Iterator[Row]:
     """Yield the rows that are asked for and have a preset."""
     presets = {path.stem for path in (ROOT / "rl_baselines" / "presets").glob("*.yaml")}
-    for row in ENVIRONMENTS.values():
-        for task in row.tasks:
-            for algo in ALGORITHMS:
-                if f"{row.family}_{algo}" in presets and row.env_id in (only or ENVIRONMENTS) and algo in algos:
-                    yield Row(row.env_id, task, algo)
+    for env_id, task in tasks(only):
+        for algo in algos:
+            if f"{ENVIRONMENTS[env_id].family}_{algo}" in presets:
+                yield Row(env_id, task, algo)
+
+
+def tasks(only: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield every task of the environments that are asked for."""
+    for env_id in only or ENVIRONMENTS:
+        for task in ENVIRONMENTS[env_id].tasks:
+            yield env_id, task
 
 
 def random_return(env_id: str, task: str) -> Interval:
@@ -129,7 +136,9 @@ def main() -> None:
     """Train, evaluate, print and store."""
     parser = parser_of(__doc__ or "")
     parser.add_argument("--only", nargs="*", default=[], help="ids; default: all")
-    parser.add_argument("--algo", nargs="*", default=list(ALGORITHMS), help="default: ppo sac dqn")
+    parser.add_argument(
+        "--algo", nargs="*", default=list(ALGORITHMS), help="default: ppo sac dqn; none for random actions only"
+    )
     parser.add_argument("--write", action="store_true", help="write the means into environments/scores.json")
     arguments = parser.parse_args()
     options = options_of(arguments, "preset_scores")
@@ -140,7 +149,7 @@ def main() -> None:
         ["environment", "task", "policy", "mean return", "success", "training mean", "best at", "steps", "minutes"]
     ]
     found: dict[str, Any] = {}
-    for env_id, task in dict.fromkeys((row.env_id, row.task) for row in wanted):
+    for env_id, task in tasks(arguments.only):
         interval = random_return(env_id, task)
         entry = {"mean": interval.mean, "half_width": interval.high - interval.mean, "n": N_RANDOM_EPISODES}
         scores.setdefault(env_id, {}).setdefault(task, {})["random"] = entry

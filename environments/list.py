@@ -80,11 +80,12 @@ def _episode_length(row: EnvironmentRow, task: str) -> int:
 
 
 def score_text(score: dict[str, Any]) -> str:
-    """Give a mean return with the interval of 95 %.
+    """Give a mean return with the interval of 95 %, to the digit that the interval leaves certain.
 
     :param score: as `Listed.scores` has it
     """
-    return f"{score['mean']:.4g} ± {score['half_width']:.2g}"
+    digits = 0 if score["half_width"] >= 10 else 1 if score["half_width"] >= 1 else 2
+    return f"{score['mean']:.{digits}f} ± {score['half_width']:.{digits}f}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps([asdict(one) for one in found]))
             return 0
-        header = ("environment", "task", "robot", "actions", "observations", "steps", "mean return")
+        header = ("environment and robot", "task", "actions", "observations", "steps", "mean return")
         show_table(make_console(), "Environments", _cells(found), header)
         print("steps: of an episode that nothing ends before its time; returns: see docs/environments.md")
         return 0
@@ -117,10 +118,10 @@ def _cells(found: Sequence[Listed]) -> Iterator[list[str]]:
     """Yield the cells of each row; what a task shares with the one before of the same environment is left out."""
     last = None
     for one in found:
-        shared = [one.env_id, one.robot, "\n".join(one.actions), "\n".join(one.observations)]
-        env_id, robot, actions, observations = [""] * 4 if one.env_id == last else shared
+        shared = [f"{one.env_id}\n  {one.robot}", "\n".join(one.actions), "\n".join(one.observations)]
+        env_id, actions, observations = [""] * 3 if one.env_id == last else shared
         returns = "\n".join(f"{name} {score_text(score)}" for name, score in one.scores.items())
-        yield [env_id, one.task, robot, actions, observations, str(one.n_steps), returns or "not measured"]
+        yield [env_id, one.task, actions, observations, str(one.n_steps), returns or "not measured"]
         last = one.env_id
 
 

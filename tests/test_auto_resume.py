@@ -136,7 +136,10 @@ def test_a_run_that_is_being_trained_in_processes_is_refused_at_once(tmp_path: P
         process.wait()
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.slow), "--stop-after"])
+STOPS = ["SIGTERM", *(pytest.param(how, marks=pytest.mark.slow) for how in ("SIGINT", "--stop-after"))]
+
+
+@pytest.mark.parametrize("how", STOPS)
 def test_a_stop_from_outside_saves_and_the_resumed_run_equals_one_that_was_not_stopped(
     how: str, tmp_path: Path
 ) -> None:

@@ -231,7 +231,8 @@ def kill_at_random_moments(chain: Chain, n_kills: int, seed: int) -> None:
             shutil.rmtree(chain.log_dir / "logs", ignore_errors=True)
 
 
-@pytest.mark.parametrize("name", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "sac"])
 def test_kill_9_at_random_moments_loses_nothing(name: str, references: dict[str, Reference], tmp_path: Path) -> None:
     chain = Chain(name, tmp_path / name)
     kill_at_random_moments(chain, 5, seed=5)

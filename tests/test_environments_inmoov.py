@@ -352,6 +352,7 @@ def test_a_greedy_hand_reaches_the_tomato_and_stays(is_discrete, n_steps):
     assert (np.diff(distances) < 0.004).all()
 
 
+@pytest.mark.slow
 def test_a_greedy_hand_reaches_random_tomatoes_and_the_corners_of_their_range():
     env = make(is_discrete=True, random_target=True)
     task = env._task

@@ -102,6 +102,7 @@ def test_run_is_described(tmp_path: Path) -> None:
         "kwargs": {},
         "observation_space": "Box(-20.0, 20.0, (2,), float32)",
         "action_space": "Discrete(3)",
+        "fingerprint": {},
     }
     assert set(record["versions"]) >= {"stable-baselines3", "torch", "gymnasium", "numpy"}
     assert record["started"] < record["ended"] and record["seconds"] > 0

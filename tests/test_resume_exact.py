@@ -97,8 +97,10 @@ def test_robots_too(name: str, tmp_path: Path) -> None:
     check_exact(ROBOTS[name], tmp_path)
 
 
-SLOW_CASES = ("trpo", "qrdqn", "ddpg", "crossq", "random_agent", "ppo_by_eval_stacked", "sac_gsde", "sac_n_step")
-SLOW_CASES = (*SLOW_CASES, "dqn_by_episode", "a2c", "tqc", "ppo_gsde", "maskable_ppo", "td3")
+SLOW_CASES = (
+    *("trpo", "qrdqn", "ddpg", "crossq", "random_agent", "ppo_by_eval_stacked", "sac_gsde", "sac_n_step", "sac_her"),
+    *("dqn_by_episode", "a2c", "tqc", "ppo_gsde", "maskable_ppo", "td3", "ppo_drawing"),
+)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW_CASES else n for n in CASES])
