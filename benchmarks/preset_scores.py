@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,20 +67,21 @@ def random_target(env_id: str, task: str) -> dict[str, bool]:
     return {"random_target": True}
 
 
-def rows(only: list[str], algos: list[str]) -> Iterator[Row]:
-    """Yield the rows that are asked for and have a preset."""
+def rows(wanted: Iterable[tuple[str, str]], algos: list[str]) -> Iterator[Row]:
+    """Yield the rows of environments and tasks that have a preset."""
     presets = {path.stem for path in (ROOT / "rl_baselines" / "presets").glob("*.yaml")}
-    for env_id, task in tasks(only):
+    for env_id, task in wanted:
         for algo in algos:
             if f"{ENVIRONMENTS[env_id].family}_{algo}" in presets:
                 yield Row(env_id, task, algo)
 
 
-def tasks(only: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield every task of the environments that are asked for."""
+def tasks(only: list[str], named: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the tasks of the environments that are asked for."""
     for env_id in only or ENVIRONMENTS:
         for task in ENVIRONMENTS[env_id].tasks:
-            yield env_id, task
+            if task in (named or ENVIRONMENTS[env_id].tasks):
+                yield env_id, task
 
 
 def random_return(env_id: str, task: str) -> Interval:
@@ -142,14 +143,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write the means into environments/scores.json")
     arguments = parser.parse_args()
     options = options_of(arguments, "preset_scores")
-    wanted = list(rows(arguments.only, arguments.algo))
+    pairs = list(tasks(arguments.only, arguments.task))
+    wanted = list(rows(pairs, arguments.algo))
     runs = Runs(options.folder, len(wanted) * len(options.seeds))
     scores = json.loads(SCORES.read_text())
     table = [
         ["environment", "task", "policy", "mean return", "success", "training mean", "best at", "steps", "minutes"]
     ]
     found: dict[str, Any] = {}
-    for env_id, task in tasks(arguments.only):
+    for env_id, task in pairs:
         interval = random_return(env_id, task)
         entry = {"mean": interval.mean, "half_width": interval.high - interval.mean, "n": N_RANDOM_EPISODES}
         scores.setdefault(env_id, {}).setdefault(task, {})["random"] = entry
