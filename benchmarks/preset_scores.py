@@ -137,6 +137,7 @@ def main() -> None:
     """Train, evaluate, print and store."""
     parser = parser_of(__doc__ or "")
     parser.add_argument("--only", nargs="*", default=[], help="ids; default: all")
+    parser.add_argument("--task", nargs="*", default=[], help="default: all")
     parser.add_argument(
         "--algo", nargs="*", default=list(ALGORITHMS), help="default: ppo sac dqn; none for random actions only"
     )

@@ -73,14 +73,23 @@ class Simulation:
         """
         return functools.partial(function, *arguments, physicsClientId=self._client, **keywords)
 
-    def load(self, name: str, file: Path, position: Vector, colour: Colour | None = None, scale: float = 1.0) -> int:
-        """Load an upright body from a URDF or SDF file and give its id; the base of a URDF body is immovable.
+    def load(
+        self,
+        name: str,
+        file: Path,
+        position: Vector,
+        colour: Colour | None = None,
+        scale: float = 1.0,
+        is_fixed: bool = True,
+    ) -> int:
+        """Load an upright body from a URDF or SDF file and give its id.
 
         :param name: what ``bodies`` will know it by
         :param file: its description; of an SDF the first model is taken
         :param position: of its base, in world metres
         :param colour: of all of it; None for the colours of the file
         :param scale: factor of its size, of a URDF body
+        :param is_fixed: whether the base of a URDF body is immovable
         """
         self.files[name] = file
         if file.suffix == ".sdf":
@@ -88,7 +97,7 @@ class Simulation:
             self.place(name, position)
         else:
             self.bodies[name] = self.bind(pybullet.loadURDF)(
-                str(file), position, useFixedBase=True, globalScaling=scale
+                str(file), position, useFixedBase=is_fixed, globalScaling=scale
             )
         if colour is not None:
             paint = self.bind(pybullet.changeVisualShape, self.bodies[name], rgbaColor=(*colour, 1.0))

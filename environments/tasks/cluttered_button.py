@@ -68,7 +68,7 @@ class Distractors:
         :param simulation: the world
         """
         for name, thing, position in zip(NAMES, THINGS, PARKED, strict=True):
-            _load_free(simulation, name, thing.file, position)
+            simulation.load(name, thing.file, position, is_fixed=False)
 
     def connect(self, simulation: Simulation) -> None:
         """Take them back to where they were loaded, and prepare the means to put them down.
@@ -119,18 +119,6 @@ def _is_free(place: Place, radius: float, button: Vector, taken: list[tuple[floa
     return all(math.hypot(x - other_x, y - other_y) > radius + other + GAP_M for other_x, other_y, other in taken)
 
 
-def _load_free(simulation: Simulation, name: str, file: Path, position: Vector) -> None:
-    """Load an upright body whose base can move.
-
-    :param simulation: the world
-    :param name: what the world will know it by
-    :param file: its description
-    :param position: of its base, in world metres
-    """
-    simulation.files[name] = file
-    simulation.bodies[name] = simulation.bind(pybullet.loadURDF)(str(file), position)
-
-
 class ClutteredButtonTask(ButtonTask):
     """The same between up to ten ducks, cubes and bricks, and with a ball that is pushed soon after the start.
 
@@ -154,7 +142,7 @@ class ClutteredButtonTask(ButtonTask):
         """
         super().build(simulation)
         self._distractors.build(simulation)
-        _load_free(simulation, "ball", BALL, BALL_DROP)
+        simulation.load("ball", BALL, BALL_DROP, is_fixed=False)
 
     def connect(self, simulation: Simulation) -> None:
         """Prepare the questions about contacts and the means to move all that moves.
