@@ -1,6 +1,6 @@
 """Where a camera stands and how it sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Vector = tuple[float, float, float]
 
@@ -30,6 +30,22 @@ class Camera:
     far: float = 100.0
     follows_robot: bool = False
     link: str | None = None
+
+    def moved(self, yaw: float, pitch: float, distance: float, fov: float) -> "Camera":
+        """Give the camera from somewhere else, looking at the same point.
+
+        :param yaw: in degrees, added
+        :param pitch: likewise
+        :param distance: factor
+        :param fov: in degrees, added
+        """
+        return replace(
+            self,
+            yaw=self.yaw + yaw,
+            pitch=self.pitch + pitch,
+            distance=self.distance * distance,
+            fov=self.fov + fov,
+        )
 
     def target_near(self, robot_position: Vector) -> Vector:
         """Give the point looked at, in world metres, while the robot is at a position.

@@ -55,6 +55,16 @@ class EnvironmentRow:
         """The observation kinds that it offers: those of joints where its robot has any."""
         return tuple(kind for kind in OBSERVATIONS if self.robot.joint_names or "joints" not in kind)
 
+    def placed_cameras(self, options: EnvOptions) -> tuple[Camera, ...]:
+        """Give the cameras, the first one where the options want it.
+
+        :param options: of the environment
+        """
+        first = self.cameras[0].moved(
+            options.camera_yaw, options.camera_pitch, options.camera_distance, options.camera_fov
+        )
+        return (first, *self.cameras[1:])
+
     def option_defaults(self, task: str | None = None) -> dict[str, Any]:
         """Give every keyword argument of the environment with its default.
 
@@ -125,6 +135,11 @@ class EnvironmentRow:
         """Say in one line which option this environment cannot honour, or give None."""
         if options.observation not in self.observations:
             return f"no observation '{options.observation}'; it supports {', '.join(self.observations)}"
+        usual, camera = self.cameras[0], self.placed_cameras(options)[0]
+        if abs(camera.pitch) > 90:
+            return f"camera_pitch leads from {usual.pitch:g} to {camera.pitch:g} degrees; it must end within 90"
+        if not 0 < camera.fov < 180:
+            return f"camera_fov leads from {usual.fov:g} to {camera.fov:g} degrees; it must end between 0 and 180"
         if options.multi_view and len(self.cameras) < 2:
             return "multi_view is not supported, it has one camera"
         if options.action_joints and not self.robot.joint_names:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-MAX_LISTED = 20
+MAX_LISTED = 24
 
 
 def nearest_match(name: str, known: Iterable[str]) -> str | None:

@@ -165,7 +165,7 @@ def build(env_id: str, **env_kwargs: object) -> RobotEnv:
     settings = row.settings(env_kwargs)
     robot = row.robot(settings.options, settings.robot)
     task = settings.task_type(settings.options, settings.task)
-    return RobotEnv(robot, task, settings.options, settings.dynamics, row.cameras)
+    return RobotEnv(robot, task, settings.options, settings.dynamics, row.placed_cameras(settings.options))
 
 
 def task_options(env_id: str, env_kwargs: Mapping[str, object]) -> list[str]:

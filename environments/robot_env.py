@@ -97,9 +97,11 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the physics besides the code: the models by hash, the timestep, the solver, gravity."""
+        """What decides the physics besides the code: models by hash, timestep, solver, gravity, unusual dynamics."""
         self._require_open()
-        return self._world().fingerprint()
+        usual = asdict(DynamicsSettings())
+        unusual = {name: value for name, value in asdict(self._dynamics_settings).items() if value != usual[name]}
+        return {**self._world().fingerprint(), **unusual}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -1,5 +1,7 @@
 """What the cameras show, and that nothing is drawn which nobody looks at."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
@@ -157,3 +159,35 @@ def test_a_window_without_a_display_is_refused_before_pybullet_would_end_the_pro
     for env_id in ENVIRONMENTS:
         with pytest.raises(ValueError, match="^render_mode 'human' opens a window, but no display was found"):
             make(env_id, render_mode="human")
+
+
+@pytest.mark.parametrize("env_id", ["KukaButtonGymEnv-v0", "InmoovGymEnv-v0", "OmnirobotEnv-v0"])
+def test_the_first_camera_can_be_moved_and_the_second_stays(env_id):
+    seen = {"observation": "raw_pixels", "multi_view": True, "image_size": 96}
+    if env_id.startswith("Omni"):
+        seen["picture_noise"] = 0
+    usual = make(env_id, **seen).reset(seed=0)[0]
+    for moved in ({"camera_yaw": 20}, {"camera_pitch": 10.5}, {"camera_distance": 1.3}, {"camera_fov": -15}):
+        picture = make(env_id, **seen, **moved).reset(seed=0)[0]
+        assert (picture[:, :, :3] != usual[:, :, :3]).any(axis=2).mean() > 0.02
+        np.testing.assert_array_equal(picture[:, :, 3:], usual[:, :, 3:])
+
+
+def test_a_moved_camera_shows_the_button_where_geometry_says():
+    env = make("KukaButtonGymEnv-v0", observation="raw_pixels", image_size=128, camera_yaw=-30, camera_distance=1.4)
+    red = pixels_of(env.reset(seed=0)[0], "red").mean(axis=0)
+    usual = ENVIRONMENTS["KukaButtonGymEnv-v0"].cameras[0]
+    camera = dataclasses.replace(usual, yaw=usual.yaw - 30, distance=usual.distance * 1.4)
+    np.testing.assert_allclose(red, seen_at(camera, (0.5, 0.0, -0.16), 128), atol=2.0)
+
+
+@pytest.mark.parametrize(
+    ("env_kwargs", "message"),
+    [
+        ({"camera_pitch": -70}, "camera_pitch leads from -36 to -106 degrees; it must end within 90"),
+        ({"camera_fov": 130}, "camera_fov leads from 60 to 190 degrees; it must end between 0 and 180"),
+    ],
+)
+def test_cameras_that_cannot_be(env_kwargs, message):
+    with pytest.raises(ValueError, match=f"^KukaButtonGymEnv-v0: {message}$"):
+        make("KukaButtonGymEnv-v0", **env_kwargs)

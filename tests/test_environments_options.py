@@ -80,8 +80,9 @@ ILLEGAL = [
         MOBILE,
         {"force_down": True},
         "unknown MobileRobotGymEnv-v0 argument 'force_down'; known: action_delay, action_joints, action_repeat,"
-        " friction_scale, gain_scale, image_size, is_discrete, mass_scale, max_steps, multi_view, observation,"
-        " observation_noise, random_target, render_mode, render_size, shape_reward, target_region, task",
+        " camera_distance, camera_fov, camera_pitch, camera_yaw, friction_scale, gain_scale, image_size, is_discrete,"
+        " mass_scale, max_steps, multi_view, observation, observation_noise, random_target, render_mode, render_size,"
+        " shape_reward, target_region, task",
     ),
 ]
 
@@ -120,6 +121,10 @@ def test_option_defaults_are_those_of_the_contract():
         "image_size": 64,
         "render_size": 320,
         "target_region": (0.0, 1.0),
+        "camera_yaw": 0.0,
+        "camera_pitch": 0.0,
+        "camera_distance": 1.0,
+        "camera_fov": 0.0,
         "mass_scale": 1.0,
         "friction_scale": 1.0,
         "gain_scale": 1.0,
@@ -242,7 +247,7 @@ def test_nearest_match(name, known, match):
 
 def test_known_names_are_listed_when_none_is_near_and_they_are_few():
     assert unknown_name("algorithm", "zebra", ["sac", "ppo"]) == "unknown algorithm 'zebra'; known: ppo, sac"
-    assert unknown_name("number", "zebra", map(str, range(21))) == "unknown number 'zebra'"
+    assert unknown_name("number", "zebra", map(str, range(25))) == "unknown number 'zebra'"
     assert unknown_name("algorithm", "pppo", ["sac", "ppo"]) == "unknown algorithm 'pppo'; did you mean 'ppo'?"
 
 
