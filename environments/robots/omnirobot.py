@@ -54,6 +54,17 @@ class Omnirobot(KinematicRobot):
         if settings.picture_noise:
             self.picture_noise = USUAL_PICTURE_NOISE.scaled(settings.picture_noise)
 
+    @classmethod
+    def find_conflict(cls, options: EnvOptions, settings: OmnirobotSettings) -> str | None:
+        """Say that the noise of pictures is made for one camera, or give None.
+
+        :param options: the common ones
+        :param settings: of the robot
+        """
+        if settings.picture_noise and (options.camera_pitch or options.camera_distance != 1):
+            return "the noise of pictures is for the camera 2.9 m above; to move it, give picture_noise=0 too"
+        return None
+
     def build(self, simulation: Simulation) -> None:
         """Load the body, which only pictures need.
 
