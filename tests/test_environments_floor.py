@@ -391,7 +391,8 @@ def test_noise_of_pictures_is_drawn_anew_at_each_step_and_only_there():
         ({"target_region": [0, 0.5]}, "OmnirobotEnv-v0: target_region needs random_target=True"),
         (
             {"camera_pitch": 30},
-            "OmnirobotEnv-v0: the noise of pictures is for the camera 2.9 m above; to move it, give picture_noise=0 too",
+            "OmnirobotEnv-v0: the noise of pictures is for the camera 2.9 m above; to move it, give picture_noise=0"
+            " too",
         ),
         ({"position_noise": -0.1}, "position_noise must be a finite number not below 0, not -0.1"),
     ],
