@@ -59,7 +59,7 @@ CASES: dict[str, tuple[str, tuple[Any, ...], float]] = {
     ),
 }
 WARMING_UP = ("ppo_warming_up", "sac_mixed_kl_warm_up", "tqc_warm_up")
-FAST = ("ppo_bc_frozen_until", "sac_mixed_kl_warm_up")
+FAST = ("ppo_bc_frozen_until",)
 WALK = ("--env", "LoggedWalk-v0", "--gym-packages", "toy_envs", *TINY, "--eval-freq", 0, "--num-timesteps", 60)
 SMALL_REPLAY = ("--hyperparam", "learning_starts:25", "batch_size:8", "buffer_size:300")
 SOURCES: dict[str, tuple[Any, ...]] = {
