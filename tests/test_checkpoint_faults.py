@@ -190,7 +190,8 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_is_whole_says_that_not
     assert resumable(chain.run) == [INTERVAL["ppo"]]
 
 
-@pytest.mark.parametrize("name", ["ppo", pytest.param("sac", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ppo", "sac"])
 def test_kills_at_the_very_end_do_no_harm(name: str, references: dict[str, Reference], tmp_path: Path) -> None:
     """While the last checkpoint is written, before the links name it, and before the record says finished."""
     chain = Chain(name, tmp_path / name)

@@ -620,6 +620,7 @@ def test_a_random_button_fills_its_rectangle():
     assert (np.abs(np.array(targets) - (0, 1, 1.2)) <= (0.15 + 1e-9, 0.3 + 1e-9, 1e-9)).all()
 
 
+@pytest.mark.slow
 def test_the_fist_presses_the_button_at_random_places_and_at_the_corners():
     env = make_press(random_target=True)
     corners = list(itertools.product((-0.15, 0.15), (0.7, 1.3)))
