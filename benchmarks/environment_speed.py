@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pairs import show_table
 
 from environments.registry import ENVIRONMENTS, build
@@ -166,7 +165,6 @@ def main() -> None:
     parser.add_argument("--resets", type=int, default=MEMORY_RESETS, help=f"for --memory, default {MEMORY_RESETS}")
     parser.add_argument("--json", help="file for the figures")
     options = parser.parse_args()
-    np.seterr(all="raise")
     figures: dict[str, dict[str, Any]] = {}
     if options.memory:
         rows = [["environment", "task", "before, MB", "growth, MB"]]

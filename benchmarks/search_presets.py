@@ -68,7 +68,6 @@ SPACES: dict[str, dict[str, Sequence[Any]]] = {
 }
 OF_THE_ENVIRONMENT: dict[str, dict[str, Sequence[Any]]] = {
     "kuka_button": {"action_repeat": (8, 4)},
-    "inmoov": {},
 }
 
 

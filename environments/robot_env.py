@@ -59,6 +59,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         self._has_window = options.render_mode == "human"
         self._is_closed = False
         self._dynamics_settings = dynamics
+        self._has_usual_dynamics = dynamics.are_usual
         self._dynamics = USUAL
         self._delayed: deque[Any] = deque()
         self._picture_seed = 0
@@ -119,7 +120,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         if not self._robot.is_kinematic:
             self._world().restore_start()
         self._n_steps = 0
-        if not self._dynamics_settings.are_usual:
+        if not self._has_usual_dynamics:
             self._begin_dynamics()
         self._robot.reset(self.np_random, self._task.reset(self.np_random))
         if self._robot.picture_noise is not None:
@@ -189,7 +190,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
 
     def _facts(self) -> dict[str, Any]:
         """Give what the info of an episode's two ends says: its dynamics, where they are not the usual ones."""
-        return {} if self._dynamics_settings.are_usual else {"dynamics": asdict(self._dynamics)}
+        return {} if self._has_usual_dynamics else {"dynamics": asdict(self._dynamics)}
 
     def _command(self, action: Any) -> None:
         """Hand an action to the robot, or the one that is due when actions are delayed."""
