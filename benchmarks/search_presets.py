@@ -22,7 +22,6 @@ COMMON = ("--best-by", "eval", "--no-vis")
 N_EVALUATIONS = 10
 EVALUATION_EPISODES = {"inmoov": 3}  # a thousand steps each, slow to simulate
 USUAL_EPISODES = 20
-N_FINALISTS = 3
 FINAL_SEEDS = (1, 2)
 
 BASE: dict[tuple[str, str], tuple[str, ...]] = {
@@ -32,11 +31,11 @@ BASE: dict[tuple[str, str], tuple[str, ...]] = {
     ("omnirobot", "ppo"): ("--env", "OmnirobotEnv-v0", "-cc", "--num-timesteps", "100000"),
     ("omnirobot", "sac"): ("--env", "OmnirobotEnv-v0", "-cc", "-c", "--num-timesteps", "10000"),
     ("omnirobot", "dqn"): ("--env", "OmnirobotEnv-v0", "-cc", "--num-timesteps", "30000"),
-    ("kuka_button", "sac"): ("--env", "KukaButtonGymEnv-v0", "-c", "--num-timesteps", "12000"),
-    ("kuka_button", "dqn"): ("--env", "KukaButtonGymEnv-v0", "--num-timesteps", "40000"),
-    ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "60000"),
-    ("inmoov", "sac"): ("--env", "InmoovGymEnv-v0", "-r", "-c", "--num-timesteps", "8000"),
-    ("inmoov", "dqn"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "20000"),
+    ("kuka_button", "sac"): ("--env", "KukaButtonGymEnv-v0", "-r", "-c", "--num-timesteps", "12000"),
+    ("kuka_button", "dqn"): ("--env", "KukaButtonGymEnv-v0", "-r", "--num-timesteps", "40000"),
+    ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "30000"),
+    ("inmoov", "sac"): ("--env", "InmoovGymEnv-v0", "-r", "-c", "--num-timesteps", "6000"),
+    ("inmoov", "dqn"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "15000"),
 }
 SPACES: dict[str, dict[str, Sequence[Any]]] = {
     "ppo": {
@@ -98,6 +97,7 @@ def main() -> None:
     parser.add_argument("family")
     parser.add_argument("algo", choices=SPACES)
     parser.add_argument("--trials", type=int, default=10, help="settings that are tried; default 10")
+    parser.add_argument("--finalists", type=int, default=3, help="how many of them run again; default 3")
     arguments = parser.parse_args()
     key = (arguments.family, arguments.algo)
     if key not in BASE:
@@ -106,7 +106,7 @@ def main() -> None:
     trials = list(draw_trials({**SPACES[arguments.algo], **env_options}, 3 if arguments.quick else arguments.trials))
     folder = Path(arguments.folder or ROOT / "logs" / "benchmarks" / "search" / "_".join(key)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    runs = Runs(folder, len(trials) + N_FINALISTS * len(FINAL_SEEDS))
+    runs = Runs(folder, len(trials) + arguments.finalists * len(FINAL_SEEDS))
     episodes, every = EVALUATION_EPISODES.get(arguments.family, USUAL_EPISODES), int(BASE[key][-1]) // N_EVALUATIONS
     base = [*BASE[key], "--algo", arguments.algo, *COMMON, "--eval-episodes", str(episodes), "--eval-freq", str(every)]
     values: dict[int, list[float]] = {number: [] for number in range(len(trials))}
@@ -118,7 +118,7 @@ def main() -> None:
 
     for number in range(len(trials)):
         run(number, 0)
-    finalists = sorted(values, key=lambda number: values[number][0], reverse=True)[:N_FINALISTS]
+    finalists = sorted(values, key=lambda number: values[number][0], reverse=True)[: arguments.finalists]
     for number, seed in itertools.product(finalists, FINAL_SEEDS):
         run(number, seed)
     order = sorted(values, key=lambda number: (len(values[number]), sum(values[number])), reverse=True)
