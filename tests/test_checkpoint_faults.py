@@ -331,6 +331,7 @@ def test_records_that_cannot_be_written_end_the_training_in_one_line(
     chain.finish(references["ppo"].run)
 
 
+@pytest.mark.slow
 def test_a_record_that_a_worker_cannot_write_ends_the_training_in_one_line(
     references: dict[str, Reference], tmp_path: Path
 ) -> None:
@@ -340,7 +341,13 @@ def test_a_record_that_a_worker_cannot_write_ends_the_training_in_one_line(
     chain.finish(references["ppo"].run)
 
 
-@pytest.mark.parametrize("files", [r"/000\.monitor\.csv$", r"/\.config\.yaml\.tmp$", r"/\.run\.json\.tmp$"])
+FIRST_FILES = [
+    r"/000\.monitor\.csv$",
+    *(pytest.param(files, marks=pytest.mark.slow) for files in (r"/\.config\.yaml\.tmp$", r"/\.run\.json\.tmp$")),
+]
+
+
+@pytest.mark.parametrize("files", FIRST_FILES)
 def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(files: str, tmp_path: Path) -> None:
     flags = (*PPO, "--log-dir", "logs")
     done = run_command("rl_baselines.train", *flags, folder=tmp_path, FAULT="ENOSPC:write:1", FAULT_FILES=files)
@@ -388,6 +395,7 @@ def files_of(checkpoint: Path) -> list[Path]:
     return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.stat().st_nlink == 1)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_file_is_found_and_an_older_checkpoint_offered(
     references: dict[str, Reference], damaged: Run
 ) -> None:

@@ -52,7 +52,8 @@ def richest(env_id):
 def checked_by(env_id, env_kwargs):
     """The combination as a parameter, slow where another one differs only in a part of what is seen or drawn."""
     is_all = env_kwargs["multi_view"] or env_kwargs["observation"] == richest(env_id)
-    is_fast = is_all and env_kwargs["random_target"] == env_kwargs["shape_reward"]
+    both, neither = ({**env_kwargs, "random_target": is_on, "shape_reward": is_on} for is_on in (True, False))
+    is_fast = is_all and env_kwargs == (both if is_legal(env_id, both) else neither)
     return pytest.param(env_id, env_kwargs, marks=() if is_fast else pytest.mark.slow)
 
 

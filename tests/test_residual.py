@@ -42,7 +42,12 @@ def assert_parent_inside(parent: dict[str, Any], child: dict[str, Any]) -> None:
         assert torch.equal(child[f"{head}.weight"][:, : weight.shape[1]], weight)
 
 
-@pytest.mark.parametrize("name", PARENTS)
+SLOW_PARENTS = ("ppo with state-dependent noise", "td3")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW_PARENTS else name for name in PARENTS]
+)
 def test_correction_starts_at_zero_and_the_parent_stays(name: str, tmp_path: Path) -> None:
     parent, _ = call_train(*PARENTS[name], log_dir=tmp_path / "parent")
     flags = (LOAD, f"{parent.path}@last", "--eval-freq", 0, "--compare-episodes", 3, "--new-lr", 0.01)

@@ -39,6 +39,7 @@ def refused(*flags: object) -> str:
     return line
 
 
+@pytest.mark.slow
 def test_a_resumed_run_can_be_killed_and_resumed_again(tmp_path: Path) -> None:
     whole = train_whole(PPO, tmp_path / "whole")
     killed = train_killed(PPO, tmp_path / "killed", 100)
@@ -413,6 +414,7 @@ def description(run: Run, step: int) -> dict[str, Any]:
         return {"pos": state["pos"], "current_start": arrays[f"{episodes}current_start"], **found}
 
 
+@pytest.mark.slow
 def test_an_environment_that_offers_its_memory_comes_back_exactly(tmp_path: Path) -> None:
     flags = ("--env", "RememberingWalk-v0", *COMMON, *TINY, *ON_POLICY, "--hyperparam", "n_steps:13", "n_epochs:1")
     flags = (*flags, "--hyperparam", "n_minibatches:1")

@@ -419,7 +419,11 @@ def test_a_model_zip_is_not_disturbed(name: str, tmp_path: Path) -> None:
     assert first_difference(again.policy.state_dict(), model.policy.state_dict()) is None
 
 
-HELD = [("ppo", kind) for kind in RETENTION_KINDS] + [("a2c", "bc"), ("sac", "kl"), ("td3", "bc"), ("tqc", "l2sp")]
+HELD = [
+    *(("ppo", kind) for kind in RETENTION_KINDS),
+    *(("a2c", "bc"), ("td3", "bc")),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (("sac", "kl"), ("tqc", "l2sp"))),
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), HELD)

@@ -251,7 +251,7 @@ def test_processes_give_the_numbers_of_one_process(tmp_path: Path) -> None:
     assert without_times(two.progress) == without_times(again.progress)
 
 
-@pytest.mark.parametrize("name", ["cartpole_ppo", "pendulum_sac"])
+@pytest.mark.parametrize("name", ["cartpole_ppo", pytest.param("pendulum_sac", marks=pytest.mark.slow)])
 def test_a_stored_configuration_repeats_its_run(
     name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

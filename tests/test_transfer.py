@@ -375,7 +375,7 @@ def test_identity_maps_move_nothing() -> None:
     assert identity_map("observation", space).is_identity and identity_map("action", spaces.Discrete(4)).is_identity
 
 
-@pytest.mark.parametrize("fixture", ["kuka_ppo", "kuka_sac"])
+@pytest.mark.parametrize("fixture", ["kuka_ppo", pytest.param("kuka_sac", marks=pytest.mark.slow)])
 def test_new_sensors_change_nothing_at_first(fixture: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """Through the command: joints are added to the position; scores before are those of the parent, exactly."""
     parent: Run = request.getfixturevalue(fixture)

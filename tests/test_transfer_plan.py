@@ -152,7 +152,10 @@ def distance(parent: Run, child: Run) -> float:
     return float((one - other).abs().mean())
 
 
-@pytest.mark.parametrize("kind", ["bc", "kl", "ewc", "l2sp", "replay"])
+OTHER_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("kl", "ewc", "l2sp", "replay")]
+
+
+@pytest.mark.parametrize("kind", ["bc", *OTHER_KINDS])
 def test_retention_holds_the_policy_near_its_parent(kind: str, trend: Run, tmp_path: Path) -> None:
     flags = (LOAD, f"{trend.path}@last", "--env-kwargs", "slope:-1", "--new-lr", 0.01, "--num-timesteps", 512, *QUIET)
     flags += ("--compare-episodes", 0, "--norm", "freeze")
