@@ -11,7 +11,7 @@ import numpy as np
 from environments.bullet import pybullet
 from environments.camera import Vector
 from environments.options import EnvOptions, Settings, option
-from environments.simulation import ASSETS, PYBULLET_DATA, Simulation
+from environments.simulation import ASSETS, PYBULLET_DATA, Colour, Simulation
 from environments.tasks.task import Task
 
 Place = tuple[float, float]
@@ -37,7 +37,7 @@ class Button:
 
     :param name: of its body in the world
     :param place: where it stands at first
-    :param cap_rgba: colour of its cap, each from 0 to 1; None for red
+    :param cap_colour: None for red
     :param z: of its origin, in world metres
     :param target_height_m: of its target above its origin
     :ivar target: in world metres
@@ -47,14 +47,14 @@ class Button:
         self,
         name: str,
         place: Place,
-        cap_rgba: tuple[float, float, float, float] | None = None,
+        cap_colour: Colour | None = None,
         z: float = BUTTON_Z,
         target_height_m: float = TARGET_HEIGHT_M,
     ) -> None:
         self.name = name
         self.target: Vector = (*place, z + target_height_m)
         self._z, self._target_z = z, z + target_height_m
-        self._cap_rgba = cap_rgba
+        self._cap_colour = cap_colour
 
     def build(self, simulation: Simulation) -> None:
         """Load the body, its cap pushed up by a motor as by a spring.
@@ -65,8 +65,8 @@ class Button:
         body = simulation.load(self.name, ASSETS / "button.urdf", (x, y, self._z))
         push = simulation.bind(pybullet.setJointMotorControl2, body, CAP_LINK, pybullet.POSITION_CONTROL)
         push(targetPosition=CAP_REST_M, force=CAP_FORCE_N)
-        if self._cap_rgba is not None:
-            simulation.bind(pybullet.changeVisualShape)(body, CAP_LINK, rgbaColor=self._cap_rgba)
+        if self._cap_colour is not None:
+            simulation.bind(pybullet.changeVisualShape)(body, CAP_LINK, rgbaColor=(*self._cap_colour, 1.0))
 
     def connect(self, simulation: Simulation) -> None:
         """Prepare the question about contacts and the means to move.

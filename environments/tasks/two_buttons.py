@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from environments.options import EnvOptions
+from environments.simulation import Colour
 from environments.tasks.button import (
     BUTTON_X,
     BUTTON_Y,
@@ -20,7 +21,7 @@ from environments.tasks.button import (
 )
 
 OFFSET_Y_M = 0.125
-BLUE = (0.1, 0.25, 0.9, 1.0)
+BLUE: Colour = (0.1, 0.25, 0.9)
 APART_M = PLATE_M + 0.006
 """Between the centres of two random buttons along y, at least."""
 FIRST_REWARD = 25.0
