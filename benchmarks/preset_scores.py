@@ -5,8 +5,9 @@
     python benchmarks/preset_scores.py --algo --write          # random actions only
 
 Each preset is trained by ``--config auto`` on several seeds; the best model then plays 500 episodes, deterministically,
-with start seeds of its own. ``--write`` puts the means into environments/scores.json, from where ``python -m
-environments.list`` has them. A run that is finished is not repeated.
+with start seeds of its own. The humanoid plays 20, and always with the usual two physics steps an action: its reward is
+paid for every action, so that returns compare only between episodes of equally many. ``--write`` puts the means into
+environments/scores.json, from where ``python -m environments.list`` has them. A run that is finished is not repeated.
 """
 
 import json
@@ -23,7 +24,9 @@ from pairs import ROOT, Interval, Run, Runs, episode_rewards, options_of, parser
 from environments.registry import ENVIRONMENTS, build, check_env_kwargs
 
 SCORES = ROOT / "environments" / "scores.json"
-N_EVALUATION_EPISODES = 500
+EVALUATION = ("-n", "500")
+EVALUATIONS = {"inmoov": ("-n", "20", "--env-kwargs", "action_repeat:2")}
+"""Flags of the evaluation, by family where they are not the usual ones."""
 N_RANDOM_EPISODES = 100
 ALGORITHMS = ("ppo", "sac", "dqn")
 
@@ -100,28 +103,21 @@ def random_return(env_id: str, task: str) -> Interval:
     return student(returns)
 
 
-def evaluate(run: Run) -> dict[str, Any]:
+def evaluate(run: Run, family: str) -> dict[str, Any]:
     """Let the best model of a run play, or give what it reached before."""
-    kept = run.path / "evaluation_500.json"
+    kept = run.path / "preset_score.json"
     if not kept.is_file():
-        command = [
-            sys.executable,
-            "-m",
-            "rl_baselines.enjoy",
-            str(run.path),
-            "-n",
-            str(N_EVALUATION_EPISODES),
-            "--json",
-        ]
-        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=True)
+        how = EVALUATIONS.get(family, EVALUATION)
+        command = [sys.executable, "-m", "rl_baselines.enjoy", str(run.path), *how, "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         kept.write_text(done.stdout)
     found: dict[str, Any] = json.loads(kept.read_text())
     return found
 
 
-def score(run: Run) -> dict[str, float]:
+def score(run: Run, family: str) -> dict[str, float]:
     """Give what one run reached and took."""
-    evaluation, training = evaluate(run), episode_rewards(run.path / "monitor")[-100:]
+    evaluation, training = evaluate(run, family), episode_rewards(run.path / "monitor")[-100:]
     best = max(run.evaluations, key=lambda row: row["mean_reward"])
     return {
         "mean_reward": evaluation["mean_reward"],
@@ -163,7 +159,7 @@ def main() -> None:
             began = time.monotonic()
             short = ["--num-timesteps", "2000"] if options.quick else []
             run = runs.train(row.name, seed, *row.flags, *short)
-            reached.append(score(run))
+            reached.append(score(run, ENVIRONMENTS[row.env_id].family))
             print(f"{row.name} seed {seed}: {json.dumps(reached[-1])} {time.monotonic() - began:.0f} s", flush=True)
         means = {name: sum(one[name] for one in reached) / len(reached) for name in reached[0]}
         interval = student([one["mean_reward"] for one in reached])
