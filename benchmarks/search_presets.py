@@ -31,7 +31,7 @@ BASE: dict[tuple[str, str], tuple[str, ...]] = {
     ("omnirobot", "ppo"): ("--env", "OmnirobotEnv-v0", "-cc", "--num-timesteps", "100000"),
     ("omnirobot", "sac"): ("--env", "OmnirobotEnv-v0", "-cc", "-c", "--num-timesteps", "10000"),
     ("omnirobot", "dqn"): ("--env", "OmnirobotEnv-v0", "-cc", "--num-timesteps", "30000"),
-    ("kuka_button", "sac"): ("--env", "KukaButtonGymEnv-v0", "-r", "-c", "--num-timesteps", "12000"),
+    ("kuka_button", "sac"): ("--env", "KukaButtonGymEnv-v0", "-r", "-c", "--num-timesteps", "16000"),
     ("kuka_button", "dqn"): ("--env", "KukaButtonGymEnv-v0", "-r", "--num-timesteps", "40000"),
     ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "16000"),
     ("inmoov", "sac"): ("--env", "InmoovGymEnv-v0", "-r", "-c", "--num-timesteps", "5000"),
@@ -66,11 +66,14 @@ SPACES: dict[str, dict[str, Sequence[Any]]] = {
     },
 }
 OF_THE_FAMILY: dict[tuple[str, str], dict[str, Sequence[Any]]] = {
+    ("kuka_button", "sac"): {"gamma": (0.98, 0.99), "action_repeat": (8,)},
     ("inmoov", "ppo"): {"gamma": (0.9, 0.8), "n_steps": (64, 32), "batch_size": (64, 128)},
     ("inmoov", "sac"): {"gamma": (0.9, 0.95), "learning_starts": (300, 600)},
     ("inmoov", "dqn"): {"gamma": (0.9, 0.8), "learning_starts": (500, 1000)},
 }
-"""In place of those of the algorithm: the humanoid takes long to simulate, and is rewarded at once for coming near."""
+"""In place of those of the algorithm: the arm is rewarded late, the humanoid at once, and it takes long to
+simulate.
+"""
 OF_THE_ENVIRONMENT: dict[str, dict[str, Sequence[Any]]] = {
     "kuka_button": {"action_repeat": (8, 4)},
     "inmoov": {"action_repeat": (20,)},
@@ -110,7 +113,7 @@ def main() -> None:
     if key not in BASE:
         sys.exit(f"there is nothing to search for {' with '.join(key)}; known: {', '.join(map(' '.join, BASE))}")
     env_options = OF_THE_ENVIRONMENT.get(arguments.family, {})
-    space = {**SPACES[arguments.algo], **OF_THE_FAMILY.get(key, {}), **env_options}
+    space = {**SPACES[arguments.algo], **env_options, **OF_THE_FAMILY.get(key, {})}
     trials = list(draw_trials(space, 3 if arguments.quick else arguments.trials))
     folder = Path(arguments.folder or ROOT / "logs" / "benchmarks" / "search" / "_".join(key)).absolute()
     folder.mkdir(parents=True, exist_ok=True)
