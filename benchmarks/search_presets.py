@@ -33,7 +33,7 @@ BASE: dict[tuple[str, str], tuple[str, ...]] = {
     ("omnirobot", "dqn"): ("--env", "OmnirobotEnv-v0", "-sc", "--num-timesteps", "20000"),
     ("kuka_button", "sac"): ("--env", "KukaButtonGymEnv-v0", "-r", "-c", "--num-timesteps", "16000"),
     ("kuka_button", "dqn"): ("--env", "KukaButtonGymEnv-v0", "-r", "--num-timesteps", "40000"),
-    ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "16000"),
+    ("inmoov", "ppo"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "10000"),
     ("inmoov", "sac"): ("--env", "InmoovGymEnv-v0", "-r", "-c", "--num-timesteps", "5000"),
     ("inmoov", "dqn"): ("--env", "InmoovGymEnv-v0", "-r", "--num-timesteps", "10000"),
 }
