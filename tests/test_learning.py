@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
         (("--env", "MobileRobotGymEnv-v0", "-r", "--algo", "ppo"), 300_000, 500, 234.0),  # published 234.4, ceiling 237
         (("--env", "OmnirobotEnv-v0", "-sc", "--algo", "ppo"), 50_000, 500, 242.0),  # published 241.9, greedy 245
         (("--env", "OmnirobotEnv-v0", "-cc", "--algo", "ppo"), 150_000, 500, 1500.0),
-        (("--env", "KukaButtonGymEnv-v0", "-r", "--algo", "dqn"), 40_000, 100, 4.0),  # at most 5, at random 1.4
-        (("--env", "InmoovGymEnv-v0", "-r", "--algo", "sac"), 5_000, 20, -5.0),  # at random -32
+        (("--env", "KukaButtonGymEnv-v0", "-r", "--algo", "dqn"), 40_000, 100, 3.5),  # at most 5, at random 1.4
+        (("--env", "InmoovGymEnv-v0", "-r", "--algo", "sac"), 5_000, 20, -5.0),  # at random about -32
     ],
     ids=["mobile", "reach", "circle", "arm", "humanoid"],
 )
