@@ -11,6 +11,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 INSTALL_REQUIRES = [
+    "cmaes>=0.13.1,<0.14",  # `cma_es` saves and restores the state of its searches, which has no other interface
     "gymnasium>=1.2,<2",
     "imageio-ffmpeg>=0.5",
     "matplotlib>=3.9",

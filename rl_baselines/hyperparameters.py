@@ -67,6 +67,8 @@ def check_hyperparameters(algorithm: Algorithm, given: Mapping[str, Any]) -> dic
     for name, value in given.items():
         if name in SET_ELSEWHERE:
             raise UsageError(f"hyperparameter {name!r} is set by {SET_ELSEWHERE[name]}")
+        if name == "learning_rate" and not algorithm.learning_rate:
+            raise UsageError(f"--hyperparam learning_rate: {algorithm.name} has no learning rate; leave it out")
         if name not in hints:
             raise unknown(f"hyperparameter of {algorithm.name}", name, hints)
         checked[name] = coerce(value, hints[name], f"hyperparameter {name}")

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
+
+from rl_baselines.gradient_free import GradientFree
 
 
 class RandomPolicy(BasePolicy):
@@ -29,7 +29,7 @@ class RandomPolicy(BasePolicy):
         return torch.as_tensor(np.stack([self.action_space.sample() for _ in range(len(batch))]))
 
 
-class RandomAgent(BaseAlgorithm):
+class RandomAgent(GradientFree):
     """Acts at random for the timesteps asked for, recording its episodes like any other algorithm.
 
     :param n_steps: steps of each environment between two records
@@ -46,12 +46,11 @@ class RandomAgent(BaseAlgorithm):
         verbose: int = 0,
         seed: int | None = None,
         device: str = "cpu",
-        learning_rate: float = 0.0,
     ) -> None:
         super().__init__(
             policy,
             env,
-            learning_rate=learning_rate,
+            learning_rate=0.0,
             policy_kwargs=policy_kwargs,
             verbose=verbose,
             device=device,
@@ -65,17 +64,6 @@ class RandomAgent(BaseAlgorithm):
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         self.policy = self.policy_class(self.observation_space, self.action_space)
-
-    def learn(  # type: ignore[override]
-        self, total_timesteps: int, callback: Any = None, reset_num_timesteps: bool = True, **_: Any
-    ) -> "RandomAgent":
-        """Act for `total_timesteps`, or for as many more."""
-        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps)
-        callback.on_training_start(locals(), globals())
-        while self.num_timesteps < total_timesteps and self.collect_rollouts(callback):
-            self.dump_logs()
-        callback.on_training_end()
-        return self
 
     def collect_rollouts(self, callback: BaseCallback) -> bool:
         """Take `n_steps` random steps in every environment.
@@ -95,16 +83,6 @@ class RandomAgent(BaseAlgorithm):
                 return False
         callback.on_rollout_end()
         return True
-
-    def dump_logs(self) -> None:
-        """Record the mean return and length of the last episodes."""
-        if self.ep_info_buffer:
-            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
-            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
-        if self.ep_success_buffer:
-            self.logger.record("rollout/success_rate", safe_mean(list(self.ep_success_buffer)))
-        self.logger.record("time/total_timesteps", self.num_timesteps)
-        self.logger.dump(self.num_timesteps)
 
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False

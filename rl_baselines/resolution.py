@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 
 from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
-from rl_baselines.algorithms import check_action_space, find_algorithm
+from rl_baselines.algorithms import Algorithm, check_action_space, find_algorithm
 from rl_baselines.config import RunConfig, changed, from_flat
 from rl_baselines.env_wrappers import make_env
 from rl_baselines.errors import UsageError, unknown
@@ -95,8 +95,7 @@ def _with_warm_up(plan: LearningRatePlan, config: RunConfig, rollout: int | None
     warmup = config.algorithm.lr_warmup
     if not warmup:
         return plan
-    if plan.schedule is None:
-        raise UsageError(f"--lr-warmup: {config.algorithm.algo} has no learning rate")
+    assert plan.schedule is not None, "a warm-up without a rate is refused before"
     if warmup > steps:
         raise UsageError(f"--lr-warmup {warmup} is longer than the run of {steps} timesteps")
     schedule = replace(plan.schedule, warmup=warmup / steps, rollout=(rollout or 0) / steps)
@@ -113,6 +112,7 @@ def complete(layers: Sequence[Layer]) -> tuple[RunConfig, gym.spaces.Space[Any],
     config = from_flat(combine(layers))
     config = _complete_environment(config)
     algorithm = find_algorithm(config.algorithm.algo)
+    _check_rate_settings(config, algorithm)
     config = changed(
         config, algo=algorithm.name, hyperparam=check_hyperparameters(algorithm, config.algorithm.hyperparam)
     )
@@ -122,6 +122,16 @@ def complete(layers: Sequence[Layer]) -> tuple[RunConfig, gym.spaces.Space[Any],
     config = _complete_algorithm(config, observation_space)
     constructor_arguments(config.algorithm.hyperparam, config.vector.n_envs or 1, action_space.shape or ())
     return config, observation_space, action_space
+
+
+def _check_rate_settings(config: RunConfig, algorithm: Algorithm) -> None:
+    """Refuse settings of the learning rate where there is none."""
+    settings = config.algorithm
+    given = {"--new-lr": config.fine_tuning.new_lr, "--lr-decay": settings.lr_decay}
+    given |= {"--lr-warmup": settings.lr_warmup, "--lr-scale": settings.lr_scale}
+    for flag, value in given.items():
+        if value and not algorithm.learning_rate:
+            raise UsageError(f"{flag}: {algorithm.name} has no learning rate; leave it out")
 
 
 def _complete_environment(config: RunConfig) -> RunConfig:
@@ -208,7 +218,7 @@ def _complete_algorithm(config: RunConfig, observation_space: gym.spaces.Space[A
         config,
         policy=policy,
         hyperparam=complete_hyperparameters(algorithm, given),
-        lr_decay=config.algorithm.lr_decay or algorithm.lr_decay,
+        lr_decay=config.algorithm.lr_decay or (algorithm.lr_decay if algorithm.learning_rate else None),
         torch_threads=config.algorithm.torch_threads or ((os.cpu_count() or 1) if images else 1),
         norm_obs=_norm_obs(config, observation_space),
     )

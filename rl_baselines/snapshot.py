@@ -37,6 +37,7 @@ def capture(model: BaseAlgorithm) -> dict[str, Any]:
         "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
         "tensors": {name: _copy(getattr(model, name)) for name in TENSORS if getattr(model, name, None) is not None},
         "lstm": _lstm_states(model),
+        **({"search": model.search_state()} if hasattr(model, "search_state") else {}),
         "windows": {name: _window(getattr(model, name)) for name in ("ep_info_buffer", "ep_success_buffer")},
         "seconds": seconds_learning(model),
         "logger": _pending_records(model),
@@ -60,6 +61,8 @@ def restore(model: BaseAlgorithm, state: Mapping[str, Any]) -> dict[int, str]:
     if state["lstm"] is not None:
         pairs = [tuple(torch.as_tensor(part, device=model.device) for part in pair) for pair in state["lstm"]]
         model._last_lstm_states = type(model._last_lstm_states)(*pairs)  # type: ignore[attr-defined]
+    if "search" in state:
+        model.restore_search(state["search"])  # type: ignore[attr-defined]
     for name, window in state["windows"].items():
         setattr(model, name, deque(window["values"], window["length"]) if window["length"] else list(window["values"]))
     return _restore_environments(model, state)

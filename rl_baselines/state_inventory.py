@@ -8,6 +8,7 @@ The environments themselves have no table: the journal of `episode_seeds` brings
 """
 
 from rl_baselines import replay_chunks
+from rl_baselines.cma_es import SEARCH_STATE
 from rl_baselines.snapshot import COUNTERS, TENSORS
 
 _SNAPSHOT, _MODEL_ZIP, _JOURNAL, _STATISTICS = "snapshot", "model zip", "journal of each environment", "statistics"
@@ -16,6 +17,8 @@ _OTHER_NAME = "another name of a part of the policy"
 _EMPTIED = "emptied at the start of every rollout"
 _OVERWRITTEN = "written anew by every step before it is read"
 _OF_NOISE = "drawn anew at the start of every rollout and of every update"
+_SEEDED = "seeded anew at the start of every rollout, from the seed and the counters"
+_OF_COVARIANCE = "computed from the covariance when it is first needed, and dropped by every update"
 _FOR_READERS = "a record for whoever reads it; no training does"
 _PLACE = "where the run lies"
 
@@ -27,7 +30,9 @@ SAVED: dict[str, dict[str, str]] = {
         **dict.fromkeys(("policy", "ent_coef_optimizer", "log_ent_coef"), _MODEL_ZIP),
         "replay_buffer": "chunks",
         "env": "journal of each environment, stacks and returns",
+        "search": _SNAPSHOT,
     },
+    **dict.fromkeys(("CMA", "SepCMA"), dict.fromkeys((f"_{name}" for name in SEARCH_STATE), _SNAPSHOT)),
     "Module": dict.fromkeys(("_parameters", "_buffers"), _MODEL_ZIP),
     "BaseModel": {"optimizer": _MODEL_ZIP},
     "Optimizer": dict.fromkeys(("state", "param_groups"), _MODEL_ZIP),
@@ -99,6 +104,8 @@ REBUILT: dict[str, dict[str, str]] = {
             ("seq_start_indices", "seq_end_indices", "pad", "pad_and_flatten"), "set when minibatches are drawn"
         ),
     },
+    "CMA": {"_rng": _SEEDED, **dict.fromkeys(("_B", "_D"), _OF_COVARIANCE)},
+    "SepCMA": {"_rng": _SEEDED, "_D": _OF_COVARIANCE},
     "VecEnv": {"reset_infos": _FOR_READERS},
     "VecEnvWrapper": {"class_attributes": "the members of its class"},
     "DummyVecEnv": dict.fromkeys(("actions", "buf_obs", "buf_dones", "buf_rews", "buf_infos"), _OVERWRITTEN),
@@ -129,6 +136,11 @@ REBUILT: dict[str, dict[str, str]] = {
     "ExtraLoss": {"_observations": "of the latest minibatch"},
     "StartDistance": {"_parameters": _OTHER_NAME},
 }
+_OF_SEARCH = (
+    *("_n_dim", "_popsize", "_mu", "_mu_eff", "_cc", "_c1", "_cmu", "_c_sigma", "_d_sigma", "_cm", "_chi_n"),
+    *("_weights", "_bounds", "_n_max_resampling"),
+    *("_tolx", "_tolxup", "_tolfun", "_tolconditioncov", "_funhist_term"),
+)
 SETTLED: dict[str, tuple[str, ...]] = {
     "BaseAlgorithm": (
         *("lr_schedule", "delta_std_schedule", "policy_class", "rollout_buffer", "ent_coef_tensor"),
@@ -163,6 +175,11 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "VectorizedActionNoise": ("_base_noise",),
     "NormalActionNoise": ("_mu",),
     "OrnsteinUhlenbeckActionNoise": ("_mu",),
+    "CMA": (
+        *(*_OF_SEARCH, "_lr_adapt", "_alpha", "_beta_mean", "_beta_Sigma", "_gamma"),
+        *("_Emean", "_ESigma", "_Vmean", "_VSigma", "_eta_mean", "_eta_Sigma"),
+    ),
+    "SepCMA": _OF_SEARCH,
     "VecEnv": ("render_mode", "metadata", "_seeds", "_options"),  # those two are for the next reset, and used up
     "DummyVecEnv": ("keys",),
     "ProcessVecEnv": ("_waiting",),

@@ -83,15 +83,18 @@ def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
 
 
 def _find_source(merged: dict[str, Any], layers: "list[Layer]") -> "Source | None":
+    from rl_baselines.algorithms import find_algorithm
     from rl_baselines.errors import UsageError
     from rl_baselines.sources import resolve
 
     path = merged.get("load_rl_model_path")
     if path is None:
         return None
-    if "learning_rate" in layers[-1].values.get("hyperparam", {}):
+    source = resolve(path, Path(options_from_flat(merged).log_dir), layers[-1].values.get("trust_source", False))
+    has_rate = source.algorithm is None or find_algorithm(source.algorithm).learning_rate
+    if has_rate and "learning_rate" in layers[-1].values.get("hyperparam", {}):
         raise UsageError("the learning rate of a fine-tune is set by --new-lr, not by --hyperparam learning_rate")
-    return resolve(path, Path(options_from_flat(merged).log_dir), layers[-1].values.get("trust_source", False))
+    return source
 
 
 def set_up(given: dict[str, Any], argv: list[str], console: "Console") -> "TrainingRun | None":

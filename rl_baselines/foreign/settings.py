@@ -127,7 +127,7 @@ def _told_by_zip(source: Source, algorithm: Algorithm) -> Told:
     kwargs = kwargs if isinstance(kwargs, Mapping) else {}
     told = Told(policy_kwargs=plain_policy_options(kwargs))
     told.values |= {name: fields[field] for name, field in ZIP_FIELDS.items() if _is_positive(fields.get(field))}
-    rate = fields.get("learning_rate")
+    rate = fields.get("learning_rate") if algorithm.learning_rate else None
     if isinstance(rate, (int, float)):
         told.values["lr_decay"] = "constant"
     elif linear_start(rate) is not None:

@@ -11,6 +11,8 @@ def identify_algorithm(fields: Mapping[str, Any]) -> str | None:
     """
     policy = fields.get("policy_class")
     module = str(policy.get("__module__", "")) if isinstance(policy, dict) else ""
+    if ".ars." in module and "full_covariance" in fields:
+        return "cma_es"
     for part in ("sac", "dqn", "tqc", "qrdqn", "crossq", "ars"):
         if f".{part}." in module:
             return part

@@ -20,7 +20,7 @@ from rl_baselines.transfer.parts import parse_parts
 from rl_baselines.transfer.residual import widened_net_arch
 from rl_baselines.transfer.source_replay import has_replay
 
-WITHOUT_GRADIENTS = ("trpo", "ars", "random_agent")
+WITHOUT_GRADIENTS = ("trpo", "ars", "cma_es", "random_agent")
 """Algorithms that move their policy otherwise than by an optimiser's steps."""
 WITHOUT_CRITIC = ("dqn", "qrdqn")
 WITH_BATCH_STATISTICS = ("crossq",)
