@@ -200,6 +200,8 @@ def resume_rows(
         _optional_row("action noise", noise, "none that remembers"),
         ("best score, evaluations", "restored", "the best model stays the one to beat"),
     ]
+    if "search" in model:
+        rows.append(("search distribution", "restored", f"generation {model['search']['g']}"))
     is_on_policy = replay_loaded is None
     fate = ("rebuilt", "empty at this point of the training") if is_on_policy else ("not applicable", "off-policy")
     return [*rows, ("rollout buffer", *fate)]

@@ -20,6 +20,7 @@ def test_the_table_has_every_algorithm_and_old_names() -> None:
     expected = [
         "a2c",
         "ars",
+        "cma_es",
         "crossq",
         "ddpg",
         "dqn",
@@ -34,7 +35,8 @@ def test_the_table_has_every_algorithm_and_old_names() -> None:
         "trpo",
     ]
     assert sorted(ALGORITHMS) == expected
-    assert [find_algorithm(name).name for name in ("ppo2", "ppo1", "deepq")] == ["ppo", "ppo", "dqn"]
+    old_names = ("ppo2", "ppo1", "deepq", "cma-es")
+    assert [find_algorithm(name).name for name in old_names] == ["ppo", "ppo", "dqn", "cma_es"]
 
 
 @pytest.mark.parametrize("name", sorted(ALGORITHMS))

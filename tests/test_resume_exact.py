@@ -25,6 +25,12 @@ CASES: dict[str, tuple[Any, ...]] = {
     "ppo_lstm": (*CARTPOLE, *RECURRENT, *ON_POLICY, "--algo", "ppo_lstm", *ROLLOUT, "batch_size:16", "n_epochs:2"),
     "maskable_ppo": ("--env", "MaskedWalk-v0", *COMMON, *TINY, *ON_POLICY, "--algo", "maskable_ppo", *ROLLOUT),
     "ars": (*CARTPOLE, *ON_POLICY, "--algo", "ars", "--hyperparam", "n_delta:2", "--num-timesteps", 700),
+    "cma_es": (*CARTPOLE, *ON_POLICY, "--algo", "cma_es", "--num-timesteps", 2000, "--save-interval", 300),
+    "cma_es_full": (
+        *("--env", "CartPole-v1", *COMMON, *ON_POLICY, "--algo", "cma_es", "--policy", "LinearPolicy"),
+        *("--hyperparam", "full_covariance:true", "deterministic:false", "n_eval_episodes:2", "population_size:5"),
+        *("--num-timesteps", 1500, "--save-interval", 300),
+    ),
     "random_agent": ("--env", "CartPole-v1", *COMMON, *ON_POLICY, "--algo", "random_agent", *ROLLOUT),
     "dqn": (*CARTPOLE, *OFF_POLICY, "--algo", "dqn", "--lr-decay", "linear"),
     "qrdqn": (*CARTPOLE, *OFF_POLICY, "--algo", "qrdqn", "--policy-kwargs", "n_quantiles:11"),
@@ -100,7 +106,7 @@ def test_robots_too(name: str, tmp_path: Path) -> None:
 SLOW_CASES = (
     *("trpo", "qrdqn", "ddpg", "crossq", "random_agent", "ppo_by_eval_stacked", "sac_gsde", "sac_n_step", "sac_her"),
     *("dqn_by_episode", "a2c", "tqc", "ppo_gsde", "maskable_ppo", "td3", "ppo_drawing", "ppo_pictures", "ppo_lstm"),
-    *("ars", "dqn"),
+    *("ars", "cma_es", "cma_es_full", "dqn"),
 )
 
 

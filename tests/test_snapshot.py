@@ -20,6 +20,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from rl_baselines.algorithms import ALGORITHMS, Algorithm
 from rl_baselines.beginnings import begin, go_on
 from rl_baselines.callbacks import StopTraining
+from rl_baselines.cma_es import SEARCH_STATE
 from rl_baselines.config import RunOptions
 from rl_baselines.layers import Layer
 from rl_baselines.resolution import RunPlan, plan_run
@@ -49,6 +50,12 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "maskable_ppo": {"env": "MaskedWalk-v0", "algo": "maskable_ppo", "hyperparam": ROLLOUT},
     "ars": {**CARTPOLE, "algo": "ars", "hyperparam": {"n_delta": 2}, "policy_kwargs": {}},
+    "cma_es": {**CARTPOLE, "algo": "cma_es", "hyperparam": {"population_size": 4}},
+    "cma_es_full": {
+        **PENDULUM,
+        **{"algo": "cma_es", "policy": "LinearPolicy", "policy_kwargs": {}},
+        "hyperparam": {"population_size": 4, "full_covariance": True},
+    },
     "random_agent": {**CARTPOLE, "algo": "random_agent", "hyperparam": ROLLOUT, "policy_kwargs": {}},
     "dqn": {**CARTPOLE, "algo": "dqn", "hyperparam": REPLAY, "norm_reward": True},
     "qrdqn": {**CARTPOLE, "algo": "qrdqn", "hyperparam": REPLAY, "n_envs": 1},
@@ -90,6 +97,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "a2c": ("deciders/by_training",),
     "ars": ("model/counters/old_count", "model/tensors/weights"),
+    "cma_es": tuple(f"model/search/{name}" for name in SEARCH_STATE),
     "maskable_ppo": ("model/windows/ep_success_buffer",),
     "ppo_lstm": ("model/lstm",),
     "td3": ("model/noise",),

@@ -21,6 +21,7 @@ from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize, VecTransposeImage
 
+from rl_baselines.cma_es import CMAES
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.errors import UsageError
 from rl_baselines.random_agent import RandomAgent
@@ -239,6 +240,7 @@ def test_recurrent_policies_and_those_without_values_are_refused() -> None:
     models: list[BaseAlgorithm] = [
         RecurrentPPO("MlpLstmPolicy", environments("walk"), n_steps=4, batch_size=8, device="cpu"),
         ARS("MlpPolicy", environments("walk"), device="cpu"),
+        CMAES("MlpPolicy", environments("walk"), seed=0),
         RandomAgent("MlpPolicy", environments("walk")),
     ]
     for model in models:

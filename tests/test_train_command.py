@@ -44,11 +44,15 @@ ALGORITHM_CASES: dict[str, tuple[str, ...]] = {
     "qrdqn": (*WALK, *REPLAY, *TINY),
     "crossq": (*PENDULUM, *REPLAY, *TINY),
     "ars": (*WALK, "--hyperparam", "n_delta:2", "--n-envs", "1", *TINY),
+    "cma_es": (*WALK, "--hyperparam", "population_size:4", "--n-envs", "2", *TINY),
+    "cma-es": (*WALK, "--policy", "LinearPolicy", "--hyperparam", "full_covariance:true", "--n-envs", "2"),
     "ppo_lstm": (*WALK, *ROLLOUT, *TINY, "lstm_hidden_size:8"),
     "maskable_ppo": ("--env", "MaskedWalk-v0", "--gym-packages", "toy_envs", *ROLLOUT, *TINY),
     "random_agent": (*WALK, *ROLLOUT),
 }
-NAMES = {"ppo2": "ppo", "deepq": "dqn"}
+NAMES = {"ppo2": "ppo", "deepq": "dqn", "cma-es": "cma_es"}
+WHOLE_EPISODES = {"ars": 1, "cma_es": 2}
+"""Environments of the cases whose updates take as many steps as their episodes last."""
 
 
 def assert_complete(run: Run, n_envs: int, n_steps: int) -> None:
@@ -78,10 +82,10 @@ def test_every_algorithm_trains_acts_and_is_fine_tuned(algo: str, tmp_path: Path
     run, done = call_train(*ALGORITHM_CASES[algo], *flags, log_dir=tmp_path)
     name = NAMES.get(algo, algo)
     row = ALGORITHMS[name]
-    n_envs = 1 if algo == "ars" else 8 if row.on_policy else 1
+    n_envs = WHOLE_EPISODES.get(name, row.default_n_envs)
     assert run.settings["algo"] == name == run.path.parent.name
     assert_complete(run, n_envs, run.record["timesteps"])
-    if algo != "ars":
+    if name not in WHOLE_EPISODES:
         assert run.record["timesteps"] == run.record["steps_planned"] == 80
     if row.learning_rate:
         rates = [float(line["train/learning_rate"]) for line in run.progress if line.get("train/learning_rate")]
@@ -101,9 +105,11 @@ def test_every_algorithm_trains_acts_and_is_fine_tuned(algo: str, tmp_path: Path
 
 
 def check_fine_tune(run: Run, log_dir: Path) -> None:
-    """At a rate too small to change a float32 a child's networks stay those of its parent."""
-    still = ("--new-lr", 1e-300, "--compare-episodes", 0, "--eval-freq", 0)
-    child, _ = call_train("--load-rl-model-path", run.path, *still, log_dir=log_dir)
+    """At a rate (or spread of candidates) too small to change a float32 a child's networks stay those of its parent."""
+    has_rate = ALGORITHMS[run.settings["algo"]].learning_rate
+    still = ("--new-lr", 1e-300) if has_rate else ("--hyperparam", "initial_sigma:1e-300")
+    flags = (*still, "--compare-episodes", 0, "--eval-freq", 0)
+    child, _ = call_train("--load-rl-model-path", run.path, *flags, log_dir=log_dir)
     assert child.record["parent"]["run"] == run.id and child.settings["algo"] == run.settings["algo"]
     moved = [name for name in differences(run.tensors(), child.tensors()) if name.startswith("policy/")]
     if run.settings["algo"] == "trpo":  # its steps are as long as its KL limit allows, only its critic has a rate
