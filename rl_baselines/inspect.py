@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rl_baselines.algorithms import ALGORITHMS
 from rl_baselines.command_line import parse, run_command
 from rl_baselines.config import setting
 
@@ -42,7 +43,11 @@ def fact_rows(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "policy", facts["policy"]
     yield "observations", facts["observation_space"]
     yield "actions", facts["action_space"]
-    yield from _rate_rows(facts["learning_rate"])
+    row = ALGORITHMS.get(facts["algorithm"])
+    if row is None or row.learning_rate:
+        yield from _rate_rows(facts["learning_rate"])
+    else:
+        yield "learning rate", f"{row.name} has none"
     yield from _state_rows(facts)
     yield "parent", _parent(facts["parent"]) if facts["is_parent_known"] else "unknown"
     yield "versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items()) or "unknown"
