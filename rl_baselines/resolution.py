@@ -125,12 +125,12 @@ def complete(layers: Sequence[Layer]) -> tuple[RunConfig, gym.spaces.Space[Any],
 
 
 def _check_rate_settings(config: RunConfig, algorithm: Algorithm) -> None:
-    """Refuse settings of the learning rate where there is none."""
+    """Refuse settings of the learning rate where there is none; a constant one is what old files say of none."""
     settings = config.algorithm
     given: dict[str, Any] = {"--new-lr": config.fine_tuning.new_lr, "--lr-decay": settings.lr_decay}
     given |= {"--lr-warmup": settings.lr_warmup, "--lr-scale": settings.lr_scale}
     for flag, value in given.items():
-        if value and not algorithm.learning_rate:
+        if value and value != "constant" and not algorithm.learning_rate:
             raise UsageError(f"{flag}: {algorithm.name} has no learning rate; leave it out")
 
 

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import yaml
 from cli import TINY, Run, call, call_train, differences, table_row
 from cmaes import CMA
 from gymnasium import spaces
@@ -18,10 +19,13 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rl_baselines.cma_es import CMAES, SEARCH_STATE, Episodes, Population
+from rl_baselines.config_files import read_settings
 from rl_baselines.enjoy import main as enjoy
 from rl_baselines.foreign.zip_algorithm import identify_algorithm
 from rl_baselines.inspect import main as inspect
+from rl_baselines.layers import Layer
 from rl_baselines.model_zip import read_model_zip
+from rl_baselines.resolution import complete
 from rl_baselines.train import main as train
 
 CARTPOLE = ("--env", "CartPole-v1", "--algo", "cma_es", "--n-envs", 2, "--no-vis", "--seed", 1)
@@ -290,7 +294,7 @@ def test_what_a_fine_tune_refuses(flags: tuple[Any, ...], message: str, parent: 
     "flags",
     [
         ("--new-lr", 1e-3),
-        ("--lr-decay", "constant"),
+        ("--lr-decay", "cosine"),
         ("--lr-warmup", 100),
         ("--lr-scale", "policy:.5"),
         ("--hyperparam", "learning_rate:0.1"),
@@ -306,8 +310,12 @@ def test_settings_of_a_learning_rate_are_refused_where_there_is_none(
 
 
 def test_a_stored_configuration_repeats_the_run(parent: Run, tmp_path: Path) -> None:
+    """Also one of an earlier version, where a constant rate stood for none."""
     again, _ = call_train("--config", parent.path / "config.yaml", "--no-vis", log_dir=tmp_path)
     assert again.settings["lr_decay"] is None
+    older = {**parent.settings, "lr_decay": "constant"}
+    (tmp_path / "older.yaml").write_text(yaml.safe_dump(older))
+    assert complete([Layer("older", read_settings(str(tmp_path / "older.yaml")))])[0].algorithm.lr_decay is not None
     assert differences(again.tensors(), parent.tensors()) == [] and again.rewards == parent.rewards
 
 
