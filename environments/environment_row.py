@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from environments.camera import Camera
 from environments.dynamics import OF_BODIES, DynamicsSettings
 from environments.names import unknown_name
-from environments.options import OBSERVATIONS, EnvOptions, Settings
+from environments.options import OBSERVATIONS, OF_GROUND_TRUTH, EnvOptions, Settings
 from environments.robots.robot import Robot
 from environments.tasks.task import Task
 
@@ -142,6 +142,8 @@ class EnvironmentRow:
             return f"camera_fov leads from {usual.fov:g} to {camera.fov:g} degrees; it must end between 0 and 180"
         if options.multi_view and len(self.cameras) < 2:
             return "multi_view is not supported, it has one camera"
+        if options.observe_task and len(self.tasks) < 2:
+            return "observe_task is not supported, it has one task"
         if options.action_joints and not self.robot.joint_names:
             return "action_joints is not supported, its robot has no joints to command"
         return None
@@ -150,6 +152,8 @@ class EnvironmentRow:
         """Say in one line which option another one leaves without effect, or give None."""
         if options.multi_view and options.observation != "raw_pixels":
             return f"multi_view needs observation='raw_pixels', not '{options.observation}'"
+        if options.observe_task and options.observation not in OF_GROUND_TRUTH:
+            return f"observe_task concerns ground truth, not '{options.observation}'"
         if options.action_joints and options.is_discrete:
             return "action_joints needs is_discrete=False, joint actions are continuous"
         if tuple(options.target_region) != (0.0, 1.0) and not options.random_target:

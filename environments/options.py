@@ -9,6 +9,8 @@ from typing import Any
 from environments.names import unknown_name
 
 OBSERVATIONS = ("ground_truth", "joints", "joints_position", "raw_pixels")
+OF_GROUND_TRUTH = ("ground_truth", "joints_position")
+"""Observations that hold it."""
 RENDER_MODES = ("rgb_array", "human")
 
 
@@ -99,6 +101,7 @@ class EnvOptions(Settings):
     shape_reward: bool = option(False, "a dense reward in place of the sparse one")
     action_joints: bool = option(False, "the action moves the joints instead of the effector")
     observation: str = option("ground_truth", "what the policy sees", choices=OBSERVATIONS)
+    observe_task: bool = option(False, "ground truth is the same for all tasks and tells which of them is to be done")
     render_mode: str | None = option(None, "what render() does", choices=RENDER_MODES)
     image_size: int = option(64, "height and width of raw_pixels, in pixels")
     camera_yaw: float = option(0.0, "turn of the first camera about the vertical, in degrees", minimum=-360.0)

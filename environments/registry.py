@@ -12,6 +12,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from environments.camera import Camera
 from environments.environment_row import OF_THE_TASK, EnvironmentRow, without_aliases
 from environments.names import unknown_name
+from environments.observed_task import ObservedTask
 from environments.robot_env import RobotEnv
 from environments.robots.inmoov import InmoovRightArm, InmoovRobot
 from environments.robots.kuka import KukaArm
@@ -165,7 +166,8 @@ def build(env_id: str, **env_kwargs: object) -> RobotEnv:
     settings = row.settings(env_kwargs)
     robot = row.robot(settings.options, settings.robot)
     task = settings.task_type(settings.options, settings.task)
-    return RobotEnv(robot, task, settings.options, settings.dynamics, row.placed_cameras(settings.options))
+    truth = ObservedTask(task, row.tasks) if settings.options.observe_task else task
+    return RobotEnv(robot, task, settings.options, settings.dynamics, row.placed_cameras(settings.options), truth)
 
 
 def task_options(env_id: str, env_kwargs: Mapping[str, object]) -> list[str]:

@@ -11,7 +11,8 @@ from gymnasium import spaces
 
 from environments.camera import Camera, Vector
 from environments.dynamics import USUAL, DynamicsSettings
-from environments.options import RENDER_MODES, EnvOptions
+from environments.observed_task import ObservedTask
+from environments.options import OF_GROUND_TRUTH, RENDER_MODES, EnvOptions
 from environments.robots.robot import Robot
 from environments.simulation import Simulation
 from environments.tasks.task import Task
@@ -29,6 +30,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
     :param options: how
     :param dynamics: what of the dynamics differs from the usual, or is drawn for every episode
     :param cameras: the first for pictures, all of them with ``multi_view``
+    :param truth: gives the ground truth; None: the task does
     :ivar draws_observations: whether pictures that are observed are drawn; they are black otherwise, which is enough
         while an episode is repeated only to come back to where it was
     """
@@ -42,17 +44,19 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         options: EnvOptions,
         dynamics: DynamicsSettings,
         cameras: tuple[Camera, ...],
+        truth: Task | ObservedTask | None = None,
     ) -> None:
         self.metadata = {**RobotEnv.metadata, "render_fps": robot.render_fps}
         self.render_mode = options.render_mode
         self.options = options
         self._robot = robot
         self._task = task
+        self._truth = task if truth is None else truth
         self._cameras = cameras
         self._observed_cameras = cameras if options.multi_view else cameras[:1]
         self.draws_observations = True
         self._reads_pixels = options.observation == "raw_pixels"
-        self._reads_target = options.observation in ("ground_truth", "joints_position")
+        self._reads_target = options.observation in OF_GROUND_TRUTH
         self._reads_joints = options.observation in ("joints", "joints_position")
         self._action_repeat = options.action_repeat
         self._max_steps = min(options.max_steps, task.max_steps or options.max_steps)
@@ -78,7 +82,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         Ground truth is in metres along the world's axes, relative to the target unless the task says otherwise; joints
         are angles in radians.
         """
-        ground_truth = self._task.feature_names(self._robot.point_name) if self._reads_target else ()
+        ground_truth = self._truth.feature_names(self._robot.point_name) if self._reads_target else ()
         return ground_truth + (self._robot.joint_names if self._reads_joints else ())
 
     @property
@@ -228,7 +232,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             return spaces.Box(0, 255, (size, size, 3 * len(self._observed_cameras)), np.uint8)
         low, high = self._robot.joint_bounds() if self._reads_joints else ([], [])
         if self._reads_target:
-            lowest, highest = self._task.ground_truth_bounds(self._robot.position_low, self._robot.position_high)
+            lowest, highest = self._truth.ground_truth_bounds(self._robot.position_low, self._robot.position_high)
             low, high = [*lowest, *low], [*highest, *high]
         return spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
 
@@ -238,7 +242,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             if not self.draws_observations:
                 return np.zeros(self.observation_space.shape or (), np.uint8)
             return self._picture(self._observed_cameras, self.options.image_size)
-        values = self._task.ground_truth(self._position) if self._reads_target else []
+        values = self._truth.ground_truth(self._position) if self._reads_target else []
         if self._reads_joints:
             values = values + self._robot.joints()
         noise = self._dynamics.observation_noise

@@ -13,6 +13,7 @@ from rl_baselines.records import trim
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import Resumption, trimmed_row
 from rl_baselines.retention.retention import RETENTION_KINDS
+from rl_baselines.retention.state_memory import write_memory
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import first_record, resumed_record
 from rl_baselines.sources import Source
@@ -92,6 +93,8 @@ def _load(run: TrainingRun, source: Source, choices: TransferChoices) -> Transfe
     rows = load_source(run, source, choices)
     if run.retention is not None:
         memory = retention_memory(run, source, choices) if RETENTION_KINDS[run.retention.kind].needs_memory else None
+        if memory is not None:
+            write_memory(memory, run.folder.inherited_memory)
         run.retention.begin(memory, run.seed("retention"))
     rows += training_rows(run.config, run.freezing, run.retention)
     return TransferPlan([*rows, ("settings", "left out", "; ".join(run.plan.notes))])

@@ -8,7 +8,15 @@ from rl_baselines.checkpoint import write_json
 from rl_baselines.comparison import Comparison
 from rl_baselines.config import to_flat
 from rl_baselines.errors import STORAGE_ERRORS, StorageError
-from rl_baselines.retention.state_memory import Label, can_remember, collect, states_that_fit, write_memory
+from rl_baselines.retention.state_memory import (
+    Label,
+    can_remember,
+    collect,
+    joined,
+    read_memory,
+    states_that_fit,
+    write_memory,
+)
 from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview
 from rl_baselines.training import Outcome, TrainingRun
@@ -97,7 +105,10 @@ def complete_plan(run: TrainingRun, plan: TransferPlan) -> None:
 
 
 def store_memory(run: TrainingRun, announce: Callable[[str], None]) -> None:
-    """Store a memory of states and of what the last policy does there, where that can be."""
+    """Store a memory of states and of what the last policy does there, where that can be.
+
+    A fine-tune that held on to remembered states goes on remembering them: the next one is to hold on to these too.
+    """
     n_wanted = min(run.options.memory_states, run.model.num_timesteps)
     if not n_wanted or not can_remember(run.model):
         return
@@ -114,7 +125,10 @@ def store_memory(run: TrainingRun, announce: Callable[[str], None]) -> None:
             timesteps=run.model.num_timesteps,
             feature_names=element_names(env, "observation"),
         )
-        write_memory(collect(run.model, env, n_states, MEMORY_SEED, label), run.folder.state_memory)
+        memory = collect(run.model, env, n_states, MEMORY_SEED, label)
+        if run.folder.inherited_memory.is_file():
+            memory = joined(memory, read_memory(run.folder.inherited_memory), run.model, n_states)
+        write_memory(memory, run.folder.state_memory)
     finally:
         env.close()
 

@@ -43,6 +43,7 @@ class RunFolder:
         self.watched_picture = self.plots / "last_evaluation.png"
         self.watched_path = self.plots / "last_evaluation.json"
         self.state_memory = self.path / "state_memory.npz"
+        self.inherited_memory = self.path / "inherited_memory.npz"
         self._lock: IO[str] | None = None
         self._new_levels: list[Path] = []
 

@@ -44,7 +44,7 @@ from rl_baselines.transfer.transitions import MixedBatches, empty_buffer_like
 from rl_baselines.vec_env import fingerprint_of, make_evaluation_env, make_training_env, share_statistics
 
 MAX_EVALUATION_ENVS = 8
-SENSOR_OPTIONS = ("observation", "multi_view", "image_size")
+SENSOR_OPTIONS = ("observation", "observe_task", "multi_view", "image_size")
 """Options of an environment that say what is observed, not what is to be done."""
 
 

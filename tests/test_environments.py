@@ -15,7 +15,7 @@ from environments.bullet import pybullet
 from environments.registry import ENVIRONMENTS, check_env_kwargs
 from environments.robot_env import RobotEnv
 
-SWITCHES = ("is_discrete", "action_joints", "random_target", "shape_reward", "multi_view")
+SWITCHES = ("is_discrete", "action_joints", "random_target", "shape_reward", "multi_view", "observe_task")
 
 
 def is_legal(env_id, env_kwargs):

@@ -400,3 +400,27 @@ def test_noise_of_pictures_is_drawn_anew_at_each_step_and_only_there():
 def test_what_the_omnirobot_cannot_do_is_said_in_one_line(env_kwargs, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         gymnasium.make("OmnirobotEnv-v0", **env_kwargs)
+
+
+# ------------------------------------------------------------------------------------------------- observed tasks
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_an_observed_task_is_marked_in_an_observation_that_all_tasks_share(index):
+    """Robot relative to the target, robot in the world, then a one for the task among six: numbers placed by hand."""
+    tasks = ("reach", "circle", "square", "eight", "chase", "escape")
+    env = omni(tasks[index], observe_task=True, max_steps=300)
+    put(env, 0.3, -0.2, target=(0.1, 0.4) if tasks[index] == "reach" else None)
+    observation, *_ = env.step(STILL)
+    target = env.target_position
+    marks = [float(place == index) for place in range(6)]
+    np.testing.assert_allclose(observation, [0.3 - target[0], -0.2 - target[1], 0.3, -0.2, *marks], atol=1e-6)
+    if tasks[index] == "reach":
+        np.testing.assert_allclose(observation[:2], [0.2, -0.6], atol=1e-6)
+    assert env.feature_names == (
+        *("robot_from_target_x", "robot_from_target_y", "robot_x", "robot_y"),
+        *("task_is_reach", "task_is_circle", "task_is_square", "task_is_eight", "task_is_chase", "task_is_escape"),
+    )
+    space = env.observation_space
+    np.testing.assert_allclose(space.high, [1.7, 1.7, 0.85, 0.85, 1, 1, 1, 1, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(space.low, [-1.7, -1.7, -0.85, -0.85, 0, 0, 0, 0, 0, 0], atol=1e-6)

@@ -71,6 +71,12 @@ ILLEGAL = [
         {"observation": "joints"},
         "MobileRobotGymEnv-v0: no observation 'joints'; it supports ground_truth, raw_pixels",
     ),
+    (MOBILE, {"observe_task": True}, "MobileRobotGymEnv-v0: observe_task is not supported, it has one task"),
+    (
+        "OmnirobotEnv-v0",
+        {"observe_task": True, "observation": "raw_pixels"},
+        "OmnirobotEnv-v0: observe_task concerns ground truth, not 'raw_pixels'",
+    ),
     (
         MOBILE,
         {"action_joints": True, "is_discrete": False},
@@ -81,8 +87,8 @@ ILLEGAL = [
         {"force_down": True},
         "unknown MobileRobotGymEnv-v0 argument 'force_down'; known: action_delay, action_joints, action_repeat,"
         " camera_distance, camera_fov, camera_pitch, camera_yaw, friction_scale, gain_scale, image_size, is_discrete,"
-        " mass_scale, max_steps, multi_view, observation, observation_noise, random_target, render_mode, render_size,"
-        " shape_reward, target_region, task",
+        " mass_scale, max_steps, multi_view, observation, observation_noise, observe_task, random_target, render_mode,"
+        " render_size, shape_reward, target_region, task",
     ),
 ]
 
@@ -117,6 +123,7 @@ def test_option_defaults_are_those_of_the_contract():
         "shape_reward": False,
         "action_joints": False,
         "observation": "ground_truth",
+        "observe_task": False,
         "render_mode": None,
         "image_size": 64,
         "render_size": 320,

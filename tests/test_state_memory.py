@@ -31,6 +31,7 @@ from rl_baselines.retention.state_memory import (
     StateMemory,
     can_remember,
     collect,
+    joined,
     read_memory,
     relabelled,
     states_that_fit,
@@ -358,3 +359,36 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path: Path, monkeypatch: pyte
         write_memory(memory, path)
     assert [one.name for one in tmp_path.iterdir()] == ["memory.npz"] and path.read_bytes() == good
     assert zipfile.is_zipfile(path)
+
+
+def test_tasks_that_were_held_on_to_have_equal_shares_of_a_joined_memory(tmp_path: Path) -> None:
+    """Of 60 states a third task has 20 and the two before 40, all with what the present policy does there."""
+    model = PPO("MlpPolicy", environments("walk"), n_steps=4, batch_size=8, device="cpu")
+    first, second, third = (collect(model, environments("walk"), 60, seed) for seed in range(3))
+    both = joined(second, first, model, 60)
+    assert len(both) == 60 and both.label.n_tasks == 2
+    np.testing.assert_array_equal(
+        both.observations[:30], second.observations[np.linspace(0, 59, 30).round().astype(int)]
+    )
+    np.testing.assert_array_equal(
+        both.observations[30:], first.observations[np.linspace(0, 59, 30).round().astype(int)]
+    )
+    other = PPO("MlpPolicy", environments("walk"), n_steps=4, batch_size=8, device="cpu", seed=9)
+    three = joined(relabelled(third, other), both, other, 60)
+    assert len(three) == 60 and three.label.n_tasks == 3
+    np.testing.assert_array_equal(
+        three.observations[20:], both.observations[np.linspace(0, 59, 40).round().astype(int)]
+    )
+    with torch.no_grad():
+        logits = other.policy.get_distribution(torch.as_tensor(three.observations)).distribution.logits  # type: ignore[operator]
+    np.testing.assert_allclose(three.parameters["logits"], logits.numpy(), atol=1e-6)
+    write_memory(three, tmp_path / "memory.npz")
+    assert read_memory(tmp_path / "memory.npz").label.n_tasks == 3
+
+
+def test_a_smaller_earlier_memory_leaves_its_room_to_the_newest() -> None:
+    model = PPO("MlpPolicy", environments("walk"), n_steps=4, batch_size=8, device="cpu")
+    newest, earlier = collect(model, environments("walk"), 60, 0), collect(model, environments("walk"), 10, 1)
+    both = joined(newest, earlier, model, 60)
+    assert len(both) == 60
+    np.testing.assert_array_equal(both.observations[50:], earlier.observations)

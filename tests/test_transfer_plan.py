@@ -152,6 +152,30 @@ def distance(parent: Run, child: Run) -> float:
     return float((one - other).abs().mean())
 
 
+def test_a_chain_of_fine_tunes_remembers_every_task_that_it_held_on_to(trend: Run, tmp_path: Path) -> None:
+    """A third task, learnt with retention, leaves a memory of all three; one learnt without leaves its own alone."""
+    common = (*QUIET, "--new-lr", 0.01, "--num-timesteps", 128, "--memory-states", 60)
+    second, _ = call_train(
+        *(LOAD, f"{trend.path}@last", "--env-kwargs", "slope:-1", "--retain", "bc", *common),
+        log_dir=tmp_path / "second",
+    )
+    third, _ = call_train(
+        *(LOAD, f"{second.path}@last", "--env-kwargs", "slope:2", "--retain", "bc", *common), log_dir=tmp_path / "third"
+    )
+    naive, _ = call_train(
+        *(LOAD, f"{second.path}@last", "--env-kwargs", "slope:2", "--retain", "none", *common),
+        log_dir=tmp_path / "naive",
+    )
+    memories = [read_memory(run.path / "state_memory.npz") for run in (trend, second, third, naive)]
+    assert [memory.label.n_tasks for memory in memories] == [1, 2, 3, 1]
+    first, two, three, _ = (np.asarray(memory.observations) for memory in memories)
+    held = {tuple(row) for row in np.asarray(read_memory(third.path / "inherited_memory.npz").observations).tolist()}
+    assert held == {tuple(row) for row in two.tolist()}
+    assert {tuple(row) for row in two[30:].tolist()} <= {tuple(row) for row in first.tolist()}
+    assert {tuple(row) for row in three[20:].tolist()} <= {tuple(row) for row in two.tolist()}
+    assert not (naive.path / "inherited_memory.npz").exists()
+
+
 OTHER_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("kl", "ewc", "l2sp", "replay")]
 
 

@@ -8,7 +8,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ class Label:
     :param run: id of the run
     :param timesteps: of training behind the policy
     :param feature_names: of the parts of an observation, if they have names
+    :param n_tasks: how many tasks have an equal share of the states: those before this one that were held on to, too
     """
 
     algorithm: str = ""
@@ -59,6 +60,7 @@ class Label:
     run: str = ""
     timesteps: int = 0
     feature_names: tuple[str, ...] | None = None
+    n_tasks: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +126,42 @@ def relabelled(memory: StateMemory, model: BaseAlgorithm) -> StateMemory:
     """Give a memory of the same states with what this model does there, through its own normalization."""
     with set_to_act(model.policy):
         return _remember(model.policy, memory.observations, model.get_vec_normalize_env(), memory.label)
+
+
+def joined(newest: StateMemory, earlier: StateMemory, model: BaseAlgorithm, n_states: int) -> StateMemory:
+    """Give a memory of several tasks, so that a policy that held on to some can be held on to in all of them.
+
+    :param newest: of the task that was learnt last
+    :param earlier: of the tasks before; each has the same share in the end
+    :param model: whose doing is remembered, in the earlier states too
+    :param n_states: of the outcome, at most
+    """
+    n_tasks = earlier.label.n_tasks + newest.label.n_tasks
+    n_earlier = min(len(earlier), n_states * earlier.label.n_tasks // n_tasks)
+    kept = _thinned(relabelled(earlier, model), n_earlier)
+    own = _thinned(newest, min(len(newest), n_states - n_earlier))
+    if isinstance(own.observations, Mapping):
+        assert isinstance(kept.observations, Mapping)
+        pairs = {key: (part, kept.observations[key]) for key, part in own.observations.items()}
+        observations: Observations = {key: np.concatenate(both) for key, both in pairs.items()}
+    else:
+        assert isinstance(kept.observations, np.ndarray)
+        observations = np.concatenate([own.observations, kept.observations])
+    return replace(
+        own,
+        observations=observations,
+        parameters={name: np.concatenate([part, kept.parameters[name]]) for name, part in own.parameters.items()},
+        values=np.concatenate([own.values, kept.values]),
+        label=replace(own.label, n_tasks=n_tasks),
+    )
+
+
+def _thinned(memory: StateMemory, n_states: int) -> StateMemory:
+    """Give so many states of a memory, evenly spread over it."""
+    rows = np.linspace(0, len(memory) - 1, n_states).round().astype(np.int64)
+    parameters = {name: part[rows] for name, part in memory.parameters.items()}
+    observations, values = select(memory.observations, rows), memory.values[rows]
+    return replace(memory, observations=observations, parameters=parameters, values=values)
 
 
 def _play(model: BaseAlgorithm, env: VecEnv, normalizer: VecNormalize | None, n_states: int, seed: int) -> Observations:
@@ -237,7 +275,7 @@ def _from_arrays(stored: dict[str, np.ndarray]) -> StateMemory:
         kind=OutputKind(header["kind"]["name"], tuple(header["kind"]["sizes"])),
         parameters=_below("parameters/", stored),
         values=stored["values"],
-        label=Label(**facts, feature_names=None if names is None else tuple(names)),
+        label=Label(**facts, feature_names=None if names is None else tuple(names), n_tasks=header.get("n_tasks", 1)),
         normalization=header["normalization"],
     )
 
