@@ -72,6 +72,35 @@ def episode_progress(total: int) -> Iterator[Callable[[object], None]]:
         yield lambda _: progress.advance(task)
 
 
+@contextmanager
+def part_progress(name: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """Show on standard error how many of several long parts are done: a bar on a terminal, a line now and then elsewhere.
+
+    :param name: of the parts
+    :param total: how many there are
+    :param done: how many were done before
+    :return: to be called after each one
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+    began = last_line = time.monotonic()
+    n_done = done
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total, completed=done)
+
+        def advance() -> None:
+            nonlocal n_done, last_line
+            n_done += 1
+            progress.advance(task)
+            now = time.monotonic()
+            if not console.is_terminal and now - last_line >= SECONDS_BETWEEN_LINES:
+                last_line = now
+                left = (now - began) / (n_done - done) * (total - n_done)
+                console.print(f"{n_done} of {total} {name}, {_duration(left)} left", soft_wrap=True)
+
+        yield advance
+
+
 class TrainingProgress:
     """The progress of a training: a bar on a terminal, a line now and then elsewhere.
 
