@@ -4,12 +4,10 @@ What acts has a method `at_boundary`, called before every rollout and once after
 restart is given by `state` and taken by `restore`.
 """
 
-import csv
 import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -18,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
+from rl_baselines.evaluations_file import EvaluationsFile
 from rl_baselines.literals import parse_duration
 from rl_baselines.watched_episode import Watched, take_watched
 
@@ -104,12 +103,17 @@ class PeriodicEvaluation:
     :param make_env: gives the evaluation environment, which shares the training's statistics; called when it is needed
     :param frequency: timesteps between evaluations
     :param n_episodes: of each evaluation
-    :param file: ``evaluations.csv``
+    :param file: takes a row of every evaluation
     :ivar on_result: told of every evaluation, and of the episode that was watched
     """
 
     def __init__(
-        self, model: BaseAlgorithm, make_env: Callable[[], VecEnv], frequency: int, n_episodes: int, file: Path
+        self,
+        model: BaseAlgorithm,
+        make_env: Callable[[], VecEnv],
+        frequency: int,
+        n_episodes: int,
+        file: EvaluationsFile,
     ) -> None:
         self.model, self.file = model, file
         self._make_env = make_env
@@ -171,13 +175,8 @@ class PeriodicEvaluation:
         return self._env
 
     def _record(self, result: EvaluationResult) -> None:
-        row = {"timesteps": self.model.num_timesteps, **result.summary()}
-        is_new = not self.file.exists()
-        with open(self.file, "a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        row = result.summary()
+        self.file.append(self.model.num_timesteps, row)
         for name in ("mean_reward", "mean_length", "success_rate"):
             if row[name] is not None:
                 self.model.logger.record(f"eval/{name}", row[name])

@@ -16,6 +16,8 @@ PARTS = ("policy", "critic", "features", "optimizer", "normalizer", "replay-buff
 """What of a model can be loaded apart."""
 
 
+USUAL_CROSS_TASKS = ("sc", "cc", "sqc")
+USUAL_EPISODE_WINDOW = 400
 VISDOM_PORT = 8097
 """Visdom's own."""
 
@@ -144,6 +146,28 @@ class EvaluationConfig:
         None, "Timesteps between deterministic evaluations; 0: none. Default: a twentieth of the run."
     )
     eval_episodes: int = setting(10, "Episodes of each evaluation, with the same start seeds every time.")
+    perform_cross_evaluation_cc: bool = setting(False, "Evaluate on several tasks too, while it trains on one.")
+    eval_episode_window: int | None = setting(
+        None, f"Training episodes between those evaluations. Default: {USUAL_EPISODE_WINDOW}."
+    )
+    cross_tasks: tuple[str, ...] = setting(
+        (),
+        "Tasks of those evaluations: sc cc sqc ec chc esc, a task's name, or an environment's id; each perhaps with "
+        f"options: circle,max_steps:100. Default: {' '.join(USUAL_CROSS_TASKS)}.",
+        metavar="TASK",
+    )
+
+    def check_cross_evaluation(self) -> None:
+        """Refuse settings of a cross-evaluation that is not asked for.
+
+        :raises UsageError: naming the first one
+        """
+        window, flag = self.eval_episode_window, flag_of("perform_cross_evaluation_cc")
+        if window is not None and window < 1:
+            raise UsageError(f"{flag_of('eval_episode_window')} must be at least 1, got {window}")
+        for name in ("eval_episode_window", "cross_tasks"):
+            if getattr(self, name) and not self.perform_cross_evaluation_cc:
+                raise UsageError(f"{flag_of(name)} is of the evaluation on several tasks: give {flag} too")
 
 
 @dataclass(frozen=True)
@@ -290,6 +314,7 @@ class RunConfig:
             raise UsageError("--freeze-until says when what --freeze names is trained: give --freeze too")
         if flat["eval_freq"] == 0 and (flat["best_by"] == "eval" or flat["stop_value"] is not None):
             raise UsageError("--best-by eval and --stop-value need evaluations: leave out --eval-freq 0")
+        self.evaluation.check_cross_evaluation()
         if flat["seed"] >= 2**31:
             raise UsageError(f"--seed must be below 2**31 = {2**31}, got {flat['seed']}")
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rl_baselines.cross_evaluation.store import Store
 
 DESCRIPTION = "Evaluate every policy on every task, with the same start seeds."
-MANY = 3
-"""Misfits that an error names in full; of more the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,9 @@ class CrossEvalOptions:
     n_episodes: int = setting(20, "Episodes of each policy on each task.", ("-n",))
     jobs: int | None = setting(None, "Processes that play. Default: the number of cores. No figure depends on it.")
     output: str | None = setting(
-        None, "Folder of the results. Default: <log-dir>/cross_eval/<key>, the same for the same command.", metavar="DIR"
+        None,
+        "Folder of the results. Default: <log-dir>/cross_eval/<key>, the same for the same command.",
+        metavar="DIR",
     )
     sequential: bool = setting(
         False,
@@ -163,9 +163,8 @@ def _show(matrix: "Matrix", result: dict[str, Any]) -> None:
     from rl_baselines.screen import make_console, show_table
 
     console, header = make_console(), ("policy", *(task.label for task in matrix.plan.tasks))
-    n_policies = len(matrix.plan.policies)
-    rewards = table_rows(matrix, lambda p, t: matrix.random_rewards[t] if p == n_policies else matrix.rewards[p, t], "{:.4g}")
-    scores = table_rows(matrix, lambda p, t: matrix.random_scores[t] if p == n_policies else matrix.scores[p, t], "{:.2f}")
+    rewards = table_rows(matrix, matrix.rewards, matrix.random_rewards, "{:.4g}")
+    scores = table_rows(matrix, matrix.scores, matrix.random_scores, "{:.2f}")
     episodes = f"{matrix.plan.n_episodes} episodes"
     show_table(console, f"Mean reward of {episodes}, \u00b1 half of the 95 % interval", rewards, header)
     show_table(console, "Normalised: random actions 0, the best policy on the task 1", scores, header)

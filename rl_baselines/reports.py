@@ -35,6 +35,10 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
     yield "learning rate", _rates(plan)
     yield "timesteps", _timesteps(plan)
     yield "best model by", _best_rule(run)
+    if run.task_evaluation is not None:
+        window, n_episodes = run.task_evaluation.window, config.evaluation.eval_episodes
+        tasks = ", ".join(run.task_evaluation.tasks)
+        yield "evaluated on", f"{tasks}: {n_episodes} episodes each, every {window:,} training episodes"
     yield "seed, device", f"{config.training.seed}, {run.model.device} ({algorithm.torch_threads} torch threads)"
     if run.resumption is not None and run.record["parent"] is not None:
         yield "parent", f"{run.record['parent']['path']}, after {run.record['parent']['timesteps']:,} steps"

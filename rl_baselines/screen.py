@@ -74,7 +74,7 @@ def episode_progress(total: int) -> Iterator[Callable[[object], None]]:
 
 @contextmanager
 def part_progress(name: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
-    """Show on standard error how many of several long parts are done: a bar on a terminal, a line now and then elsewhere.
+    """Show on standard error how many parts of a work are done: a bar on a terminal, a line now and then elsewhere.
 
     :param name: of the parts
     :param total: how many there are

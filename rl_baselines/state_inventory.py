@@ -58,6 +58,7 @@ SAVED: dict[str, dict[str, str]] = {
     "BestModel": dict.fromkeys(("score", "timesteps", "is_new"), _DECIDER),  # when one is saved, it is new no more
     "BestByTraining": {"_seen": _DECIDER},
     "PeriodicEvaluation": dict.fromkeys(("last_result", "_last_timesteps", "_memories"), _DECIDER),
+    "TaskEvaluation": dict.fromkeys(("_last_episodes", "_last_timesteps"), _DECIDER),
     "Checkpointing": dict.fromkeys(("_last_timesteps", "_saved_milestones"), _DECIDER),
     "Freezing": dict.fromkeys(("is_warming_up", "warm_up"), _DECIDER),
     "Retention": {"_penalty": _DECIDER},
@@ -116,6 +117,11 @@ REBUILT: dict[str, dict[str, str]] = {
         "_env": "every evaluation starts from the same seeds; what it remembers is in the state of the callback",
         "_make_env": "from the configuration",
         "on_result": "set before learning starts, where the run is watched",
+        "file": _PLACE,
+    },
+    "TaskEvaluation": {
+        "_make_envs": "from the configuration; the environments are made for every evaluation",
+        "on_results": "set before learning starts, where the run is watched",
         "file": _PLACE,
     },
     "Checkpointing": {"folder": _PLACE, "_last_time": "a clock, started anew"},
@@ -177,6 +183,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "EpisodeSeeds": ("_has_lasting_state",),
     "Logger": ("level",),
     "PeriodicEvaluation": ("seeds", "best", "stop_value"),
+    "TaskEvaluation": ("seeds",),
     "BestByTraining": ("model",),
     "Freezing": ("names",),
     "Retention": ("initial_coefficient", "_loss"),

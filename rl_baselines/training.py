@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, Pe
 from rl_baselines.checkpoint import SECOND_REPLAY_NAME
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
 from rl_baselines.comparison import Comparison
-from rl_baselines.config import RunConfig, RunOptions, to_flat
+from rl_baselines.config import USUAL_EPISODE_WINDOW, RunConfig, RunOptions, to_flat
 from rl_baselines.evaluation import EvaluationResult
+from rl_baselines.evaluations_file import EvaluationsFile
 from rl_baselines.machine import describe_machine, machine_differences
 from rl_baselines.model_building import build_model
 from rl_baselines.model_zip import load_tensors, read_model_zip
@@ -35,6 +37,7 @@ from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import end_of_record, parent_folder
 from rl_baselines.seeding import derive_seed
 from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
+from rl_baselines.task_evaluation import TaskEvaluation, task_configs
 from rl_baselines.transfer.alignment import ElementMap
 from rl_baselines.transfer.freezing import make_freezing
 from rl_baselines.transfer.plan import TransferPlan
@@ -87,6 +90,8 @@ class TrainingRun:
         self.transfer: TransferPlan | None = None
         self.record: dict[str, Any] = {}
         torch.set_num_threads(self.config.algorithm.torch_threads or 1)
+        self._task_configs = task_configs(self.config, (plan.observation_space, plan.action_space))
+        self._evaluations = EvaluationsFile(folder.evaluations, tuple(self._task_configs))
         with ExitStack() as undo:
             seeds = [self.seed("environment", index) for index in range(self.config.vector.n_envs or 1)]
             self.env = make_training_env(self.config, seeds, folder.monitor, continues)
@@ -106,6 +111,7 @@ class TrainingRun:
             self.freezing = make_freezing(self.model, self.config, plan.steps_planned) if self.is_fine_tune else None
             self.retention = self._make_retention()
             self.evaluation = self._make_evaluation()
+            self.task_evaluation = self._make_task_evaluation()
             self.by_training = self._make_best_by_training()
             self.checkpointing = Checkpointing(
                 self.writer, folder, self.best, options.save_interval, plan.steps_planned, options.keep_checkpoints
@@ -138,21 +144,33 @@ class TrainingRun:
         def make_env() -> VecEnv:
             return self.make_evaluation_env(n_episodes, watched=evaluation.on_result is not None)
 
-        evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self.folder.evaluations)
+        evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self._evaluations)
         evaluation.best = self.best if settings.best_by == "eval" else None
         evaluation.stop_value = self.config.training.stop_value
         return evaluation
+
+    def _make_task_evaluation(self) -> TaskEvaluation | None:
+        if not self._task_configs:
+            return None
+        settings = self.config.evaluation
+        window, n_episodes = settings.eval_episode_window or USUAL_EPISODE_WINDOW, settings.eval_episodes
+        make_envs = {
+            task: partial(self.make_evaluation_env, n_episodes, config=config)
+            for task, config in self._task_configs.items()
+        }
+        return TaskEvaluation(self.model, make_envs, window, n_episodes, self._evaluations)
 
     def _make_best_by_training(self) -> BestByTraining | None:
         settings = self.config.evaluation
         return BestByTraining(self.best, settings.min_episodes_save) if settings.best_by == "train" else None
 
-    def make_evaluation_env(self, n_episodes: int, watched: bool = False) -> VecEnv:
-        """Build environments like the run's own to evaluate in; they normalize by the run's statistics.
+    def make_evaluation_env(self, n_episodes: int, watched: bool = False, config: RunConfig | None = None) -> VecEnv:
+        """Build environments to evaluate in; they normalize by the run's statistics.
 
         :param watched: whether an episode of the first one is watched
+        :param config: with another environment; None for environments like the run's own
         """
-        env = make_evaluation_env(self.config, min(n_episodes, MAX_EVALUATION_ENVS), watched=watched)
+        env = make_evaluation_env(config or self.config, min(n_episodes, MAX_EVALUATION_ENVS), watched=watched)
         share_statistics(self.env, env)
         return env
 
@@ -195,6 +213,7 @@ class TrainingRun:
             "freezing": self.freezing,
             "retention": self.retention,
             "evaluation": self.evaluation,
+            "task_evaluation": self.task_evaluation,
             "by_training": self.by_training,
             "best": self.best,
         }
@@ -298,7 +317,7 @@ class TrainingRun:
         :param actions: further things to do at boundaries
         :param outcome: filled in
         """
-        acting = (self.freezing, self.evaluation, self.by_training)
+        acting = (self.freezing, self.task_evaluation, self.evaluation, self.by_training)
         mine: list[BoundaryAction] = [one for one in acting if one is not None]
         before_saving = [*mine, *actions]
         goes_on = self._take_up()
@@ -337,6 +356,8 @@ class TrainingRun:
 
     def _finish(self, outcome: Outcome) -> None:
         """Evaluate and save the last model, and write what the logger still holds."""
+        if self.task_evaluation is not None and not outcome.can_go_on:
+            self.task_evaluation.run()
         if self.evaluation is not None and not outcome.can_go_on:
             try:
                 self.evaluation.run()

@@ -1,8 +1,8 @@
 """What a table of policies against tasks says: normalised scores, and what one learner forgot and passed on.
 
-Arrays are float64, (n_policies, n_tasks, n_samples), a score in each place, NaN where there is none. Samples are paired:
-a sample is one start seed of all episodes, or one training seed of the whole table, and every figure is first reckoned
-for each sample, so that its interval rests on the differences within samples.
+Arrays are float64, (n_policies, n_tasks, n_samples), a score in each place, NaN where there is none. Samples are
+paired: a sample is one start seed of all episodes, or one training seed of the whole table, and every figure is first
+reckoned for each sample, so that its interval rests on the differences within samples.
 
 Of a sequence of tasks, policy i is the learner after task i and there are as many policies as tasks:
 

@@ -1,7 +1,5 @@
 """The picture of a cross-evaluation: a table of rewards beside one of normalised scores."""
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -100,11 +98,12 @@ def _short(label: str) -> str:
     return label if len(label) <= LONGEST_LABEL else f"{label[:half]}...{label[-half:]}"
 
 
-def table_rows(matrix: Matrix, of: Callable[[int, int], np.ndarray], form: str) -> Sequence[Sequence[str]]:
+def table_rows(matrix: Matrix, samples: np.ndarray, of_random: np.ndarray, form: str) -> list[list[str]]:
     """Give the rows of a table in a terminal, random actions last.
 
-    :param of: gives the samples of a cell, by the places of policy and task
+    :param samples: (n_policies, n_tasks, n_samples)
+    :param of_random: (n_tasks, n_samples)
     """
     labels = [*(policy.label for policy in matrix.plan.policies), RANDOM]
-    n_tasks = len(matrix.plan.tasks)
-    return [[label, *(cell_text(estimate(of(p, t)), form) for t in range(n_tasks))] for p, label in enumerate(labels)]
+    rows = zip(labels, np.concatenate([samples, of_random[None]]), strict=True)
+    return [[label, *(cell_text(estimate(cell), form) for cell in row)] for label, row in rows]

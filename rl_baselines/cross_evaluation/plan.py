@@ -21,8 +21,8 @@ from rl_baselines.transfer.inheritance import inherited_layer
 
 FORMAT = 1
 PURPOSE = "cross-evaluation"
-MAX_ENVS = 32
-"""Environments of a cell at most. One that has played its last episode waits for the others."""
+MAX_ENVS = 8
+"""Environments of a cell at most: more save little where steps are cheap, and where they are not, cost more to make."""
 RANDOM = "random"
 ALL = "@all"
 

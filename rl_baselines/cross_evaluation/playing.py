@@ -58,6 +58,7 @@ def play_all(plan: Plan, cells: Sequence[Cell], n_jobs: int) -> Iterator[tuple[C
     :raises CellFailedError: when a worker dies; the other workers end too
     :raises UsageError: as `play`
     """
+    _ready(plan, cells[0])[1].close()  # what that imports, the workers have from the start
     waiting = list(reversed(cells))
     workers: list[Worker] = []
     busy: dict[int, tuple[Worker, Cell]] = {}
@@ -73,7 +74,9 @@ def play_all(plan: Plan, cells: Sequence[Cell], n_jobs: int) -> Iterator[tuple[C
                 if waiting:
                     busy[worker.number] = worker, _give(worker, waiting.pop(), cells)
             except WorkerDiedError as error:
-                raise CellFailedError(f"a worker process died with {error.reason} while it played {_name(plan, cell)}")
+                raise CellFailedError(
+                    f"a worker process died with {error.reason} while it played {_name(plan, cell)}"
+                ) from None
             yield cell, _content(answer, _name(plan, cell))
     finally:
         end_workers(workers)
@@ -135,9 +138,7 @@ def unpack(content: bytes) -> EvaluationResult:
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            successes = arrays["successes"] if "successes" in arrays else None
-            return EvaluationResult(
-                arrays["rewards"], arrays["lengths"], successes, tuple(arrays["start_seeds"].tolist())
-            )
-    except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise whatever they like
+            seeds = tuple(arrays["start_seeds"].tolist())
+            return EvaluationResult(arrays["rewards"], arrays["lengths"], arrays.get("successes"), seeds)
+    except Exception as error:
         raise ValueError(f"no result of a cell: {error}") from error

@@ -14,6 +14,7 @@ from rl_baselines.sources import Source
 
 NOT_INHERITED = (
     *("seed", "stop_value", "device", "lr_warmup", "lr_scale"),
+    *("perform_cross_evaluation_cc", "eval_episode_window", "cross_tasks"),
     *(item.name for item in fields(FineTuningConfig)),
 )
 
