@@ -38,7 +38,10 @@ CARTPOLE, PENDULUM = {"env": "CartPole-v1"}, {"env": "Pendulum-v1"}
 ROLLOUT: dict[str, Any] = {"n_steps": 16}
 REPLAY: dict[str, Any] = {"learning_starts": 20, "batch_size": 8, "buffer_size": 70}
 CASES: dict[str, dict[str, Any]] = {
-    "ppo": {**CARTPOLE, "hyperparam": ROLLOUT, "num_stack": 2, "norm_reward": True, "best_by": "eval"},
+    "ppo": {
+        **{**CARTPOLE, "hyperparam": ROLLOUT, "num_stack": 2, "norm_reward": True, "best_by": "eval"},
+        **{"perform_cross_evaluation_cc": True, "eval_episode_window": 2, "cross_tasks": ("CartPole-v1",)},
+    },
     "a2c": {**CARTPOLE, "algo": "a2c"},
     "trpo": {**CARTPOLE, "algo": "trpo", "hyperparam": {**ROLLOUT, "batch_size": 16}},
     "ppo_lstm": {
@@ -86,7 +89,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         *("model/tensors/_last_episode_starts", "model/vector/stack", "model/vector/normalization"),
         *("model/logger/values", "model/logger/counts", "model/logger/excluded"),
         *("model/random/python", "model/random/numpy", "model/random/torch", "model/random/actions"),
-        *("deciders/evaluation", "deciders/best"),
+        *("deciders/evaluation", "deciders/task_evaluation", "deciders/best"),
     ),
     "a2c": ("deciders/by_training",),
     "ars": ("model/counters/old_count", "model/tensors/weights"),
@@ -308,7 +311,7 @@ def test_one_more_attribute_of_any_object_is_named(name: str, runs: Runs) -> Non
         "td3": {"TD3Policy", "Actor", "Adam", "VectorizedActionNoise", "ReplayBuffer", "ReplayChunks", "Monitor"},
         "ppo": {"ActorCriticPolicy", "RolloutBuffer", "DummyVecEnv", "VecFrameStack", "StackedObservations"}
         | {"VecNormalize", "EpisodeSeeds", "TimeLimit", "OrderEnforcing", "Logger", "BestModel", "Checkpointing"}
-        | {"PeriodicEvaluation", "CheckpointWriter", "ProgressFile", "CategoricalDistribution"},
+        | {"PeriodicEvaluation", "TaskEvaluation", "CheckpointWriter", "ProgressFile", "CategoricalDistribution"},
         "sac_her": {"HerReplayBuffer", "CombinedExtractor", "BestByTraining", "SquashedDiagGaussianDistribution"},
         "ppo_processes": {"ProcessVecEnv"},
         "ppo_fine_tune": {"Freezing", "Retention", "MemoryDistance", "ExtraLoss"},

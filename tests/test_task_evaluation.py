@@ -143,11 +143,11 @@ BAD: list[tuple[tuple[object, ...], str]] = [
      "--perform-cross-evaluation-cc: the policy cannot act in the task cc: MobileRobotGymEnv-v0 has no task circle; it "
      "has reach; name others by --cross-tasks"),
     (("--perform-cross-evaluation-cc", "--env", "CartPole-v1"),
-     "--perform-cross-evaluation-cc: the policy cannot act in the task sc: CartPole-v1 has no task reach; name others by "
-     "--cross-tasks"),
+     "--perform-cross-evaluation-cc: the policy cannot act in the task sc: CartPole-v1 has no task reach; name others "
+     "by --cross-tasks"),
     (("--perform-cross-evaluation-cc", "--env", "OmnirobotEnv-v0", "--cross-tasks", "esc"),
-     "--perform-cross-evaluation-cc: the policy cannot act in the task esc: it observes 2 numbers, and the task gives 4 "
-     "numbers; name others by --cross-tasks"),
+     "--perform-cross-evaluation-cc: the policy cannot act in the task esc: it observes 2 numbers, and the task gives "
+     "4 numbers; name others by --cross-tasks"),
     (("--perform-cross-evaluation-cc", "--cross-tasks", "circel"), "unknown task 'circel'; did you mean 'circle'?"),
 ]  # fmt: skip
 
