@@ -1,4 +1,4 @@
-"""How long a cross-evaluation takes: 10 policies on the 6 tasks of the Omnirobot, 20 episodes each, as the command does.
+"""How long a cross-evaluation takes: 10 policies on the 6 tasks of the Omnirobot, 20 episodes each, by the command.
 
     python benchmarks/cross_eval_speed.py
     python benchmarks/cross_eval_speed.py --jobs 1 --profile     # where the time of one process goes

@@ -1,6 +1,6 @@
 """``python -m rl_baselines.cross_eval``: every policy on every task, with common start seeds. No run changes.
 
-Exit codes: 0 done, 1 a worker process died or a file could not be written, 2 wrong usage.
+Exit codes: 0 done, 1 a worker process died or a file could not be written, 2 wrong usage, 130 interrupted.
 """
 
 import json
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rl_baselines.cross_evaluation.plan import Plan
     from rl_baselines.cross_evaluation.store import Store
 
+EXIT_INTERRUPTED = 130
 DESCRIPTION = "Evaluate every policy on every task, with the same start seeds."
 
 
@@ -144,11 +145,11 @@ def command(argv: list[str]) -> int:
         with closing(Store(folder, plan)) as store:
             try:
                 matrix = play_missing(plan, store, options.jobs or os.cpu_count() or 1)
-            except CellFailedError as error:
-                n_done, n_cells = len(store.results()), len(plan.cells)
-                done = f"{n_done} of {n_cells} cells are stored in {short(folder)}"
-                print(f"error: {error}; {done}, the same command goes on with the rest", file=sys.stderr)
-                return 1
+            except (CellFailedError, KeyboardInterrupt) as error:
+                reason = f"error: {error}" if isinstance(error, CellFailedError) else "interrupted"
+                done = f"{len(store.results())} of {len(plan.cells)} cells are stored in {short(folder)}"
+                print(f"{reason}; {done}, the same command goes on with the rest", file=sys.stderr)
+                return 1 if isinstance(error, CellFailedError) else EXIT_INTERRUPTED
             result = write_all(matrix, folder, options.sequential)
     if options.json:
         print(json.dumps(result))
