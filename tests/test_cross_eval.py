@@ -1,6 +1,7 @@
 """``python -m rl_baselines.cross_eval``: every policy on every task, in any order and however often it is killed."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -213,6 +214,26 @@ def test_a_dead_worker_is_one_line_and_what_is_done_stays(
     assert list(cells_of(tmp_path / "out")) == ["000_00.npz"]
     monkeypatch.setattr(playing, "play", play)
     crossed(*command)
+
+
+def test_an_interrupt_is_one_line_too(logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rl_baselines.cross_eval.play_missing", interrupted)
+    done = call(main, "--policies", logs / "reach", "--tasks", "sc", "--output", tmp_path / "out")
+    assert (done.code, done.out) == (130, "")
+    assert done.err == (
+        f"interrupted; 0 of 2 cells are stored in {tmp_path / 'out'}, the same command goes on with the rest\n"
+    )
+
+
+def test_a_folder_in_use_is_an_error(logs: Path, tmp_path: Path) -> None:
+    command = ("--policies", logs / "reach", "--tasks", "sc", "-n", 2, "--output", tmp_path / "out")
+    crossed(*command)
+    with open(tmp_path / "out" / ".lock", "r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert " is in use by process " in refused(*command)
 
 
 def test_all_checkpoints_of_a_run(logs: Path, tmp_path: Path) -> None:

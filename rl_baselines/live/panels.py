@@ -169,9 +169,7 @@ class _ByTask:
         traces = []
         for colour, (name, task) in zip(cycle(TASK_COLOURS), found.items(), strict=False):
             x, y = board.series[name].extremes()
-            low, high = (
-                _values_at(board.series.get(f"{EVALUATION}{task}/{end}"), x) for end in (self.low, self.high)
-            )
+            low, high = (_values_at(board.series.get(f"{EVALUATION}{task}/{end}"), x) for end in (self.low, self.high))
             traces.append(Trace(task, x, y, colour, low=low, high=high, band="95 % interval"))
         return Panel(key, self.title, self.y_label, tuple(traces)) if traces else None
 
