@@ -104,6 +104,11 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         unusual = {name: value for name, value in asdict(self._dynamics_settings).items() if value != usual[name]}
         return {**self._world().fingerprint(), **unusual}
 
+    def walker_action(self) -> Any:
+        """Give the action of a script that knows where everything is: it leads towards the target."""
+        self._require_open()
+        return self._robot.action_toward(self._task.waypoint(self._position))
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
