@@ -142,10 +142,15 @@ class Dataset:
         :raises IndexError: when there is no such episode
         :raises DatasetError: when its file is missing or not as it was written
         """
-        return episode_from_bytes(self._content(index), self.entries[index].origin)
+        return episode_from_bytes(self.content(index), self.entries[index].origin)
 
-    def _content(self, index: int) -> bytes:
-        """Read the file of an episode, which must be as it was written."""
+    def content(self, index: int) -> bytes:
+        """Read the file of an episode, as `episode_from_bytes` takes it.
+
+        :param index: from 0
+        :raises IndexError: when there is no such episode
+        :raises DatasetError: when its file is missing or not as it was written
+        """
         entry = self.entries[index]
         name = episode_name(range(self.n_episodes)[index])
         try:
@@ -165,7 +170,7 @@ class Dataset:
         :raises KeyError: when it has no such array
         :raises DatasetError: when its file is missing or not as it was written
         """
-        with np.load(io.BytesIO(self._content(index)), allow_pickle=False) as archive:
+        with np.load(io.BytesIO(self.content(index)), allow_pickle=False) as archive:
             found: np.ndarray = archive[name]
             return found
 

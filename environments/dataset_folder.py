@@ -34,6 +34,9 @@ from environments.dataset import (
     unfinished_path,
 )
 
+AT_ONCE = {"built": "at once"}
+"""The plan of a dataset that is begun anew when it was broken off."""
+
 
 class DatasetBuild:
     """A dataset under construction, locked against a second one; leave it with `close`.
@@ -48,7 +51,7 @@ class DatasetBuild:
     def __init__(self, path: Path, plan: Mapping[str, Any], replaces: bool = False) -> None:
         check_destination(path, replaces)
         self.path, self.folder = path, unfinished_path(path)
-        self._plan = json.loads(json.dumps({"format": FORMAT, **plan}))
+        self._plan = _as_json(plan)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -76,7 +79,7 @@ class DatasetBuild:
                     f"{self.folder} holds a part of a dataset that was begun with another {difference}; give the same "
                     "settings to finish it, or -f to begin anew"
                 )
-            if difference is None:
+            if difference is None and self._plan != _as_json(AT_ONCE):
                 for torn in (self.folder / EPISODES_NAME).glob(".*.tmp"):
                     torn.unlink()
                 return
@@ -163,7 +166,7 @@ def build_at_once(
     :raises DatasetError: when something is there that must not be replaced
     """
     check_destination(path, replaces)
-    with building(path, {"built": "at once"}, replaces) as build:
+    with building(path, AT_ONCE, replaces) as build:
         return build.finish(origins, write_all(build.folder))
 
 
@@ -243,6 +246,12 @@ def _put_in_place(folder: Path, path: Path) -> None:
 def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a plan as it is read from its file."""
+    content: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **plan}))
+    return content
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
