@@ -192,30 +192,54 @@ def _random_policy(env: Any) -> Any:
 
 def _plan_run(given: Mapping[str, Any], acting: ActingOptions, environment: dict[str, Any]) -> RecordingPlan:
     """Settle a recording of a trained run, in its own environment unless another one was asked for."""
-    from rl_baselines.layers import Layer
+    from rl_baselines.layers import Layer, without_shortcuts
     from rl_baselines.resolution import complete
     from rl_baselines.transfer.inheritance import inherited_layer
 
     source = _find_source(acting, bool(given.get("trust_source", False)))
-    asked = {**environment, "device": "cpu", **({} if acting.algo is None else {"algo": acting.algo})}
+    algo = {} if acting.algo is None else {"algo": acting.algo}
+    flags = without_shortcuts(Layer("flags", environment))
+    asked = {**{name: value for name, value in flags.items() if name != "srl_model"}, "device": "cpu", **algo}
     layers = [inherited_layer(source, asked)[0], Layer("flags", asked)]
-    config = complete(layers)[0]
-    make_policy = partial(_recorded_policy, source, layers, acting.deterministic)
+    own = complete(layers)[0]
+    settings = {item.name: getattr(own.environment, item.name) for item in fields(RECORDED_ENVIRONMENT)}
+    recorded = complete([Layer("parent", settings), Layer("flags", flags)])[0]
     description = {
         "kind": "run",
         "run": source.run_id or source.path,
-        "algo": config.algorithm.algo,
+        "algo": own.algorithm.algo,
         "timesteps": source.timesteps,
         "identity": source.identity,
         "deterministic": acting.deterministic,
     }
-    return _plan(given, config, description, make_policy)
+    kind = _seen_kind(source, own, recorded)
+    make_policy = partial(_recorded_policy, source, layers, acting.deterministic, kind)
+    return _plan(given, recorded, {**description, **({"sees": kind} if kind else {})}, make_policy)
 
 
-def _recorded_policy(source: "Source", layers: "Sequence[Layer]", deterministic: bool, _env: Any) -> Any:
+def _seen_kind(source: "Source", own: "RunConfig", recorded: "RunConfig") -> str | None:
+    """Give the observation that a run takes where another one is recorded, or None where both are one.
+
+    :raises UsageError: when it cannot be had beside the recorded one
+    """
+    from environments.registry import ENVIRONMENTS
+    from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
+
+    seen, wanted = own.environment.srl_model or NATIVE, recorded.environment.srl_model
+    if seen == wanted:
+        return None
+    is_low_dimensional = own.environment.env in ENVIRONMENTS and not STATE_REPRESENTATIONS[seen].needs_images
+    if own.environment.env_wrapper or not is_low_dimensional:
+        raise UsageError(f"{source} takes {seen} and nothing else can be recorded beside that: leave --srl-model out")
+    return seen
+
+
+def _recorded_policy(
+    source: "Source", layers: "Sequence[Layer]", deterministic: bool, kind: str | None, env: Any
+) -> Any:
     from rl_baselines.recorded_policy import RecordedPolicy
 
-    return RecordedPolicy(source, layers, deterministic)
+    return RecordedPolicy(source, layers, deterministic, None if kind is None else (env.unwrapped, kind))
 
 
 def _find_source(acting: ActingOptions, trusted: bool) -> "Source":

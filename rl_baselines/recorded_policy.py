@@ -10,6 +10,7 @@ import torch
 from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecTransposeImage
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
+from environments.robot_env import RobotEnv
 from rl_baselines.errors import UsageError
 from rl_baselines.layers import Layer
 from rl_baselines.model_building import load_to_act
@@ -29,10 +30,14 @@ class RecordedPolicy:
     :param source: the saved policy
     :param layers: its settings and above them what was asked for, which decide the environment
     :param deterministic: whether it takes its most likely action
+    :param sees: where the policy takes another observation than the one that is recorded, the robot that it acts in
+        and the kind that it takes; None where it takes the recorded one
     :raises UsageError: when policy and environment do not go together
     """
 
-    def __init__(self, source: Source, layers: Sequence[Layer], deterministic: bool) -> None:
+    def __init__(
+        self, source: Source, layers: Sequence[Layer], deterministic: bool, sees: tuple[RobotEnv, str] | None = None
+    ) -> None:
         if source.algorithm in NEEDS_MASKS:
             raise UsageError(f"{source} is a model of {source.algorithm}, which needs masks that datasets do not hold")
         torch.set_num_threads(1)  # the same sums on every machine, and workers are forked from this process
@@ -42,6 +47,7 @@ class RecordedPolicy:
         self._policy.set_training_mode(False)
         self._stages = _stages(env)
         self._deterministic = deterministic
+        self._sees = sees
         self._kind = output_kind(self._policy)
         self._state: Any = None
         self._is_first = True
@@ -65,6 +71,9 @@ class RecordedPolicy:
 
     def act(self, observation: np.ndarray) -> tuple[Any, Mapping[str, np.ndarray]]:
         """Give the policy's action, the parameters of its distribution and its value of the state."""
+        if self._sees is not None:
+            robot, kind = self._sees
+            observation = robot.observation_of(kind)
         batch: Any = observation[None]
         for stage in self._stages:
             batch = _through(stage, batch, self._is_first)
