@@ -54,8 +54,9 @@ class DatasetBuild:
         self._plan = _as_json(plan)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise DatasetError(f"no dataset can lie at {path}: {error.filename} is a file") from None
+        except (FileExistsError, NotADirectoryError):
+            file = next(place for place in (self.folder, *self.folder.parents) if place.exists())
+            raise DatasetError(f"no dataset can lie at {path}: {file} is a file") from None
         self._lock: int | None = os.open(self.folder, os.O_RDONLY)
         _forget_in_workers(weakref.ref(self))
         try:

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli import Finished, Run, call, call_train, run_command, shared_run, start
+from cli import Finished, Run, call, call_train, shared_run, start
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import VecNormalize
 from test_dataset import assert_equal
 
 from environments.dataset import Dataset
@@ -25,7 +27,7 @@ from rl_baselines.training_episodes import checkpoint_after
 from rl_baselines.transfer.inheritance import inherited_layer
 
 SMALL = ("--env", "MobileRobotGymEnv-v0", "-r", "--srl-model", "ground_truth", "--env-kwargs", "max_steps:20")
-SLOW = ("--env", "KukaButtonGymEnv-v0", "--env-kwargs", "max_steps:40", "--num-episode", 12, "--name", "data")
+SLOW = ("--env", "OmnirobotEnv-v0", "--env-kwargs", "max_steps:60", "--num-episode", 12, "--name", "data")
 
 
 def generate(folder: Path, *args: object) -> Finished:
@@ -144,7 +146,7 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, args: Sequence[
 def test_save_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     done = generate(tmp_path / "file", *SMALL, "--num-episode", 1)
-    assert done.code == 2 and done.err.endswith(f"file is a file\n") and done.err.count("\n") == 1
+    assert done.code == 2 and done.err.endswith("0/file is a file\n") and done.err.count("\n") == 1
 
 
 def test_dataset_is_not_overwritten_unless_asked_for(tmp_path: Path) -> None:
@@ -230,54 +232,59 @@ def test_interrupt_keeps_what_is_complete(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def kuka(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return shared_run(tmp_path_factory, "kuka_ppo")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A short training with normalized observations, two of them stacked."""
+    trained, _ = call_train(
+        *("--env", "MobileRobotGymEnv-v0", "-r", "--env-kwargs", "max_steps:30", "--num-stack", 2, "--n-envs", 2),
+        *("--policy-kwargs", "net_arch:[8]", "--hyperparam", "n_steps:16", "n_epochs:1", "--num-timesteps", 192),
+        *("--save-interval", 32, "--keep-checkpoints", 0, "--eval-freq", 0, "--no-vis", "--memory-states", 0),
+        log_dir=tmp_path_factory.mktemp("runs") / "logs",
+    )
+    return trained
 
 
-def test_trained_run_acts_as_teacher(tmp_path: Path, kuka: Run) -> None:
-    """Raw observations are recorded, with what the policy makes of them; workers change nothing."""
-    args = ("--run-policy", "custom", "--log-custom-policy", kuka.path, "--num-episode", 3)
+def test_trained_run_acts_as_teacher(tmp_path: Path, run: Run) -> None:
+    """Raw single observations are recorded, with what the policy makes of two of them, normalized; workers change
+    nothing."""
+    args = ("--run-policy", "custom", "--log-custom-policy", run.path, "--num-episode", 3)
     dataset = recorded(tmp_path, *args, "--name", "data")
     recorded(tmp_path, *args, "--name", "again", "--num-cpu", 2)
     assert files(tmp_path / "data") == files(tmp_path / "again")
     origin = dataset.origins[0]
-    source = resolve(str(kuka.path), tmp_path)
+    source = resolve(str(run.path), tmp_path)
     assert origin.policy == {
-        **{"kind": "run", "run": kuka.id, "algo": "ppo", "timesteps": source.timesteps},
+        **{"kind": "run", "run": run.id, "algo": "ppo", "timesteps": source.timesteps},
         **{"identity": source.identity, "deterministic": False},
     }
-    assert origin.teacher == {"name": "categorical", "sizes": [6]}
+    assert (origin.teacher, origin.task) == ({"name": "categorical", "sizes": [4]}, "reach")
     assert (origin.env_kwargs["max_steps"], origin.env_kwargs["observation"]) == (30, "ground_truth")
     model, env = load_to_act(source, [inherited_layer(source, {})[0], Layer("flags", {})], 1)
+    assert isinstance(env, VecNormalize)
     for episode in dataset:
-        assert set(episode.teacher) == {"logits", "values"} and episode.teacher["values"].shape == (episode.n_steps,)
-        assert np.allclose(episode.observations[:, :3], episode.ground_truth - episode.target, atol=1e-6)
-        inputs = model.policy.obs_to_tensor(env.normalize_obs(episode.observations[:-1]))[0]  # type: ignore[attr-defined]
-        expected = model.policy.get_distribution(inputs).distribution.logits.detach().numpy()  # type: ignore[operator]
+        assert np.allclose(episode.observations, episode.ground_truth - episode.target, atol=1e-6)
+        before = np.concatenate([np.zeros((1, 2), np.float32), episode.observations[:-2]])
+        stacked = np.concatenate([before, episode.observations[:-1]], axis=1)
+        inputs: Any = model.policy.obs_to_tensor(env.normalize_obs(stacked))[0]
+        assert isinstance(model.policy, ActorCriticPolicy)
+        expected = model.policy.get_distribution(inputs).distribution.logits.detach().numpy()  # type: ignore[union-attr]
         assert np.allclose(episode.teacher["logits"], expected, atol=1e-5)
+        values = model.policy.predict_values(inputs).detach().numpy()[:, 0]
+        assert np.allclose(episode.teacher["values"], values, atol=1e-5)
     env.close()
 
 
-def test_deterministic_run_takes_the_likeliest_action(tmp_path: Path, kuka: Run) -> None:
-    args = ("--run-policy", "custom", "--log-custom-policy", f"{kuka.path}@last", "--num-episode", 1)
+def test_deterministic_run_takes_the_likeliest_action(tmp_path: Path, run: Run) -> None:
+    args = ("--run-policy", "custom", "--log-custom-policy", f"{run.path}@last", "--num-episode", 1)
     sure = recorded(tmp_path, *args, "--deterministic", "--name", "sure").episode(0)
     drawn = recorded(tmp_path, *args, "--name", "drawn").episode(0)
     assert np.array_equal(sure.actions, sure.teacher["logits"].argmax(1))
     assert not np.array_equal(drawn.actions, drawn.teacher["logits"].argmax(1))
 
 
-def test_pictures_are_recorded_of_a_run_that_sees_none(tmp_path: Path, kuka: Run) -> None:
+def test_pictures_are_recorded_of_a_run_that_sees_none(tmp_path: Path, run: Run) -> None:
     """The policy goes on seeing what it was trained on; only what is recorded is another observation."""
-    args = (
-        "--run-policy",
-        "custom",
-        "--log-custom-policy",
-        kuka.path,
-        "--num-episode",
-        1,
-        "--env-kwargs",
-        "max_steps:9",
-    )
+    args = ("--run-policy", "custom", "--log-custom-policy", run.path, "--num-episode", 1)
+    args = (*args, "--env-kwargs", "max_steps:9")
     blind = recorded(tmp_path, *args, "--name", "blind").episode(0)
     dataset = recorded(tmp_path, *args, "--name", "seen", "--srl-model", "raw_pixels")
     seen = dataset.episode(0)
@@ -286,49 +293,31 @@ def test_pictures_are_recorded_of_a_run_that_sees_none(tmp_path: Path, kuka: Run
     assert np.array_equal(seen.teacher["logits"], blind.teacher["logits"])
 
 
-def test_frame_stack_belongs_to_the_policy(tmp_path: Path) -> None:
-    """A policy that takes two observations at once is given them; the dataset holds single ones."""
-    run, _ = call_train(
-        *("--env", "OmnirobotEnv-v0", "-cc", "--num-stack", 2, "--n-envs", 1, "--policy-kwargs", "net_arch:[8]"),
-        *("--num-timesteps", 32, "--hyperparam", "n_steps:16", "n_epochs:1", "--env-kwargs", "max_steps:10"),
-        *("--eval-freq", 0, "--no-vis", "--memory-states", 0),
-        log_dir=tmp_path / "logs",
-    )
-    args = ("--run-policy", "custom", "--latest", "--log-dir", tmp_path / "logs", "--num-episode", 1)
-    dataset = recorded(tmp_path, *args)
-    episode = dataset.episode(0)
-    assert (dataset.origins[0].task, episode.observations.shape) == ("circle", (12, 2))
-    before = np.concatenate([np.zeros((1, 2), np.float32), episode.observations[:-2]])
-    stacked = np.concatenate([before, episode.observations[:-1]], axis=1)
-    source = resolve(str(run.path), tmp_path)
-    model, env = load_to_act(source, [inherited_layer(source, {})[0], Layer("flags", {})], 1)
-    inputs = model.policy.obs_to_tensor(env.normalize_obs(stacked))[0]  # type: ignore[attr-defined]
-    expected = model.policy.get_distribution(inputs).distribution.logits.detach().numpy()  # type: ignore[operator]
-    assert np.allclose(episode.teacher["logits"], expected, atol=1e-5)
-
-
-def test_checkpoint_by_training_episode(kuka: Run) -> None:
-    """Two environments, 192 steps of episodes of 31: after 96 steps each, six episodes have ended."""
-    folder = RunFolder(kuka.path)
-    finished = {step: 2 * (step // 2 // 31) for step in kuka.steps}
-    assert all(len(rewards) == 3 for rewards in kuka.rewards)
-    for episode in range(min(finished.values()), 10):
-        expected = max(step for step, n_episodes in finished.items() if n_episodes <= episode)
-        assert checkpoint_after(folder, episode) == expected
-    with pytest.raises(UsageError, match="has no checkpoint from before episode -1; it has some after"):
+def test_checkpoint_by_training_episode(tmp_path: Path, run: Run) -> None:
+    """Two environments play episodes of 31 steps: after 32, 64 and 96 of their steps, 2, 4 and 6 have ended."""
+    folder = RunFolder(run.path)
+    assert run.steps == [32, 64, 96, 128, 160, 192]
+    assert [checkpoint_after(folder, episode) for episode in (0, 1, 2, 3, 4, 5, 6, 99)] == [
+        *(32, 32, 96, 96, 160, 160, 192, 192),
+    ]
+    with pytest.raises(
+        UsageError, match="has no checkpoint from before episode -1; it has some after: 0, 2, 2, 4, 4, 6"
+    ):
         checkpoint_after(folder, -1)
+    logs = run.path.parents[3]
+    args = ("--run-policy", "custom", "--log-custom-policy", logs, "--latest", "--episode", 3, "--num-episode", 1)
+    assert recorded(tmp_path, *args).origins[0].policy["timesteps"] == 96
 
 
-def test_continuous_teacher_and_help(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """An environment from elsewhere, a Gaussian beneath tanh; as a process of its own."""
+def test_continuous_teacher_from_elsewhere(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Of a policy that squashes its actions the mean and deviation before that are kept, in the action's own range."""
     run = shared_run(tmp_path_factory, "pendulum_sac")
-    args = ("--run-policy", "custom", "--log-custom-policy", run.path, "--num-episode", 1, "--save-path", "data")
-    done = run_command("environments.dataset_generator", *args, folder=tmp_path)
-    assert (done.code, done.err) == (0, "")
-    dataset = Dataset.open(tmp_path / "data" / "Pendulum-v1")
+    dataset = recorded(tmp_path, "--run-policy", "custom", "--log-custom-policy", run.path, "--num-episode", 1)
     episode = dataset.episode(0)
-    assert dataset.origins[0].teacher == {"name": "squashed_gaussian", "sizes": []}
-    assert {name: array.shape for name, array in episode.teacher.items()} == {
-        **{"log_std": (200, 1), "mean": (200, 1), "values": (200,)},
-    }
-    assert np.abs(episode.actions).max() <= 2 and episode.actions.dtype == np.float32
+    assert (dataset.path.name, dataset.origins[0].teacher) == (
+        "Pendulum-v1",
+        {"name": "squashed_gaussian", "sizes": []},
+    )
+    shapes = {name: array.shape for name, array in episode.teacher.items()}
+    assert shapes == {"log_std": (200, 1), "mean": (200, 1), "values": (200,)}
+    assert 1 < np.abs(episode.actions).max() <= 2 and episode.actions.dtype == np.float32
