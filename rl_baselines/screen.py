@@ -77,7 +77,7 @@ def episode_progress(total: int) -> Iterator[Callable[[object], None]]:
             done += 1
             progress.advance(task)
             now = time.monotonic()
-            if not console.is_terminal and now - last_line >= SECONDS_BETWEEN_LINES:
+            if not console.is_terminal and done < total and now - last_line >= SECONDS_BETWEEN_LINES:
                 last_line = now
                 left = (now - began) / done * (total - done)
                 console.print(f"{done} of {total} episodes, {_duration(left)} left", highlight=False)

@@ -27,7 +27,7 @@ from rl_baselines.training_episodes import checkpoint_after
 from rl_baselines.transfer.inheritance import inherited_layer
 
 SMALL = ("--env", "MobileRobotGymEnv-v0", "-r", "--srl-model", "ground_truth", "--env-kwargs", "max_steps:20")
-SLOW = ("--env", "OmnirobotEnv-v0", "--env-kwargs", "max_steps:60", "--num-episode", 12, "--name", "data")
+SLOW = ("--env", "OmnirobotEnv-v0", "--env-kwargs", "max_steps:40", "--num-episode", 12, "--name", "data")
 
 
 def generate(folder: Path, *args: object) -> Finished:
@@ -222,6 +222,7 @@ def test_dead_worker_ends_all_with_one_line(tmp_path: Path) -> None:
     assert out.endswith("; give the same command to go on\n") and out.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_interrupt_keeps_what_is_complete(tmp_path: Path) -> None:
     process, workers = begun(tmp_path, tmp_path / "out.txt")
     os.killpg(process.pid, signal.SIGINT)
