@@ -137,6 +137,8 @@ def _place_of(dataset_id: str) -> Path:
 def _free_place(dataset_id: str) -> Path:
     _check_name(dataset_id)
     folder = _place_of(dataset_id)
+    if not folder.is_absolute():  # Minari 0.5 itself fails to write there
+        raise DatasetError(f"MINARI_DATASETS_PATH must be an absolute path, and leads to {folder}")
     if folder.exists():
         raise DatasetError(f"Minari has a dataset {dataset_id} already; take another version, or delete that one")
     return folder

@@ -134,6 +134,16 @@ def test_what_cannot_be_exchanged_is_said_in_one_line(tmp_path: Path, store: Pat
         assert (done.code, done.out, done.err) == (2, "", f"error: {message}\n")
 
 
+def test_store_at_a_relative_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "here")
+    done = exchange("export", tmp_path / "data", "robots/noise-v0")
+    assert (done.code, done.err) == (
+        *(2, "error: MINARI_DATASETS_PATH must be an absolute path, and leads to here/robots/noise-v0\n"),
+    )
+
+
 def test_broken_off_export_leaves_nothing(tmp_path: Path, store: Path) -> None:
     """A damaged episode stops the export, and its name is free again."""
     dataset = pictures(tmp_path / "data")
