@@ -129,6 +129,6 @@ def _point_best(run: TrainingRun) -> tuple[str, str, str]:
     checkpoint = run.folder.checkpoint_at(run.best.timesteps)
     if checkpoint.is_complete():
         run.folder.point("best", checkpoint)
-        return "best model", "restored", f"step {run.best.timesteps:,}, mean reward {run.best.score:.3g}"
+        return "best model", "restored", f"step {run.best.timesteps:,}, {run.best}"
     run.folder.unpoint("best")
     return "best model", "lost", f"the checkpoint of step {run.best.timesteps:,} is gone; its score stays to beat"

@@ -5,10 +5,11 @@ restart is given by `state` and taken by `restore`.
 """
 
 import csv
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from rl_baselines.config import MEASURES
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
 from rl_baselines.literals import parse_duration
 from rl_baselines.watched_episode import Watched, take_watched
@@ -46,19 +48,30 @@ class BestModel:
     """The best score so far and where it was reached.
 
     :param model: what is trained
-    :param rule: ``train`` or ``eval``
+    :param rule: ``train`` or ``eval``, by which scores are mean rewards, or ``validation``, by which they are losses
     :ivar is_new: whether the model as it is now has the best score and is still to be saved
     """
 
     model: BaseAlgorithm
     rule: str
-    score: float = float("-inf")
+    score: float = field(init=False)
     timesteps: int | None = None
     is_new: bool = False
 
+    def __post_init__(self) -> None:
+        self.score = math.inf if self.rule == "validation" else -math.inf
+
+    def __str__(self) -> str:
+        return f"{self.measure.replace('_', ' ')} {self.score:.3g}"
+
+    @property
+    def measure(self) -> str:
+        """What the score is, as records name it."""
+        return MEASURES[self.rule]
+
     def offer(self, score: float) -> None:
         """Let the model as it is now be the best if its score is strictly better."""
-        if score > self.score:
+        if score < self.score if self.rule == "validation" else score > self.score:
             self.score, self.timesteps, self.is_new = score, self.model.num_timesteps, True
 
     def state(self) -> dict[str, Any]:
@@ -95,6 +108,23 @@ class BestByTraining:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         self._seen = state["seen"]
+
+
+class BestByValidation:
+    """Offers the loss in the episodes that were kept apart, whenever there is a new one.
+
+    :param best: of a model that has a ``validation_loss``
+    """
+
+    def __init__(self, best: BestModel) -> None:
+        self.best = best
+
+    def at_boundary(self) -> None:
+        """Offer the loss of an epoch that has just ended."""
+        model: Any = self.best.model
+        if model.validation_loss is not None:
+            self.best.offer(model.validation_loss)
+            model.validation_loss = None
 
 
 class PeriodicEvaluation:

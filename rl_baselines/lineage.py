@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_baselines.command_line import parse, run_command
-from rl_baselines.config import setting
+from rl_baselines.config import MEASURES, setting
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -99,9 +99,9 @@ def _progress(run: Mapping[str, Any]) -> str:
     best = run["best"] if isinstance(run["best"], dict) else None
     if best is None:
         return text
-    return (
-        f"{text}, best {_number(best.get('mean_reward'))} at step {_count(best.get('timesteps'))} by {best.get('by')}"
-    )
+    rule = str(best.get("by"))
+    score = _number(best.get(MEASURES.get(rule, "mean_reward")))
+    return f"{text}, best {score} at step {_count(best.get('timesteps'))} by {rule}"
 
 
 def _score(score: Mapping[str, Any]) -> str:

@@ -129,7 +129,7 @@ def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> It
     if run.best.timesteps is None:
         yield "best model", "none was saved: too few episodes ended; the last one is there"
     else:
-        yield "best model", f"mean reward {run.best.score:.3g} at step {run.best.timesteps:,} (by {run.best.rule})"
+        yield "best model", f"{run.best} at {run.step} {run.best.timesteps:,} (by {run.best.rule})"
     yield (
         "checkpoints",
         f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",

@@ -349,7 +349,7 @@ class TrainingRun:
 
     def close(self, outcome: Outcome) -> None:
         """Write the record of the end, close the environments and give the folder free."""
-        best = {"timesteps": self.best.timesteps, "mean_reward": self.best.score, "by": self.best.rule}
+        best = {"timesteps": self.best.timesteps, self.best.measure: self.best.score, "by": self.best.rule}
         self.record |= end_of_record(
             {
                 "status": outcome.status,
