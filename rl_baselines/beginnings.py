@@ -42,6 +42,8 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
             run.transfer = _load(run, plan.source, plan.choices)
         write_config(plan.config, folder.config)
         run.record = first_record(folder.run_id, plan, options, run.model.device, run.fingerprint, now, argv)
+        if run.schooling is not None:
+            run.record["schooling"] = run.schooling.to_record()
         folder.write_record(run.record)
         run.open_logs()
         if run.transfer is not None:

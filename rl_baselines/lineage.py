@@ -56,6 +56,10 @@ def describe(member: "Member", this: "Member", above: "Member | None" = None) ->
         "algo": member.algorithm,
         "changed": changes(member, above) if above is not None and above.state == "known" else None,
         "start": start,
+        "teachers": [
+            {"task": teacher.get("task"), **mapping(teacher.get("policy"))}
+            for teacher in mapping(record.get("schooling")).get("teachers", [])
+        ],
         **{name: record.get(name) for name in ("status", "reason", "timesteps", "steps_planned", "best")},
         "comparisons": {name: dict(mapping(score)) for name, score in scores.items()},
         "verdicts": verdicts(member),
@@ -79,6 +83,7 @@ def lines(run: Mapping[str, Any]) -> Iterator[str]:
     elif run["changed"] is None and run["env"] is not None:
         options = " ".join(f"{name}:{value}" for name, value in run["env_kwargs"].items())
         yield f"{run['algo'] or 'unknown algorithm'} in {run['env']} {options}".rstrip()
+    yield from (f"taught {one['task']} by {one.get('run') or one.get('kind')}" for one in run["teachers"])
     if run["status"] is not None:
         yield _progress(run)
     yield from (f"{name}: {_score(score)}" for name, score in run["comparisons"].items())

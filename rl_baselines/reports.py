@@ -30,10 +30,12 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
     yield "actions", describe_space(plan.action_space)
     yield "algorithm", f"{algorithm.algo}, {algorithm.policy}" + (", hindsight replay" if algorithm.her else "")
     where = "in this process" if vector.vec_env == "dummy" else f"in {vector.num_cpu} processes"
-    yield "environments", f"{vector.n_envs} {where}"
+    yield "environments", f"{vector.n_envs} {where}" if run.unit == "steps" else "none is acted in but to evaluate"
+    if run.schooling is not None:
+        yield from run.schooling.rows()
     yield "normalization", _normalization(run)
     yield "learning rate", _rates(plan)
-    yield "timesteps", _timesteps(plan)
+    yield "timesteps", _timesteps(plan) if run.schooling is None else run.schooling.length(plan.steps_planned)
     yield "best model by", _best_rule(run)
     yield "seed, device", f"{config.training.seed}, {run.model.device} ({algorithm.torch_threads} torch threads)"
     if run.resumption is not None and run.record["parent"] is not None:
@@ -104,21 +106,24 @@ def _timesteps(plan: RunPlan) -> str:
 
 def _best_rule(run: TrainingRun) -> str:
     settings = run.plan.config.evaluation
-    if settings.best_by == "train":
+    if settings.best_by == "validation":
+        text = "loss in the episodes kept apart"
+    elif settings.best_by == "train":
         text = f"mean reward of the last 100 training episodes, from {settings.min_episodes_save} episodes on"
     else:
         text = "mean reward of evaluations"
     if run.evaluation is None:
         return text + "; no evaluations"
-    return text + f"; evaluations of {settings.eval_episodes} episodes every {run.evaluation.frequency:,} steps"
+    return text + f"; evaluations of {settings.eval_episodes} episodes every {run.evaluation.frequency:,} {run.unit}"
 
 
 def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> Iterator[Row]:
     """Yield what came out of a run."""
-    steps, seconds = run.model.num_timesteps, max(outcome.seconds, 1e-9)
+    steps, seconds, unit = run.model.num_timesteps, max(outcome.seconds, 1e-9), run.unit
     episodes: int = run.model.n_episodes  # type: ignore[attr-defined]
     share = 100 * run.writer.seconds / seconds
-    yield "timesteps", f"{steps:,} in {seconds:.0f} s, {steps / seconds:,.0f} steps/s; {episodes:,} episodes"
+    acted = f"; {episodes:,} episodes" if unit == "steps" else ""
+    yield "timesteps", f"{steps:,} in {seconds:.0f} s, {steps / seconds:,.0f} {unit}/s{acted}"
     if run.mean_training_reward is not None:
         yield "last 100 training episodes", f"mean reward {run.mean_training_reward:.3g}"
     if run.evaluation is not None and run.evaluation.last_result is not None:
@@ -129,7 +134,7 @@ def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> It
     if run.best.timesteps is None:
         yield "best model", "none was saved: too few episodes ended; the last one is there"
     else:
-        yield "best model", f"{run.best} at {run.step} {run.best.timesteps:,} (by {run.best.rule})"
+        yield "best model", f"{run.best} at step {run.best.timesteps:,} (by {run.best.rule})"
     yield (
         "checkpoints",
         f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",

@@ -77,10 +77,11 @@ class TrainingProgress:
 
     :param model: what is trained
     :param total: timesteps planned
+    :param unit: what a timestep is
     """
 
-    def __init__(self, console: Console, model: Any, total: int) -> None:
-        self.console, self.model, self.total = console, model, total
+    def __init__(self, console: Console, model: Any, total: int, unit: str = "steps") -> None:
+        self.console, self.model, self.total, self.unit = console, model, total, unit
         self._began = self._last_line = self._last_update = time.monotonic()
         self._bar: Progress | None = None
         self._done_before = model.num_timesteps
@@ -112,12 +113,13 @@ class TrainingProgress:
             self.console.print(f"{100 * done / self.total:3.0f} %  {self._status(now)}  {_duration(left)} left")
 
     def _status(self, now: float) -> str:
-        parts = [f"{self.model.num_timesteps:,} steps"]
+        parts = [f"{self.model.num_timesteps:,} {self.unit}"]
         if self.model.ep_info_buffer:
             parts.append(f"reward {np.mean([info['r'] for info in self.model.ep_info_buffer]):.3g}")
         if self.model.ep_success_buffer:
             parts.append(f"success {100 * np.mean(self.model.ep_success_buffer):.0f} %")
-        parts.append(f"{(self.model.num_timesteps - self._done_before) / max(1e-9, now - self._began):,.0f} steps/s")
+        speed = (self.model.num_timesteps - self._done_before) / max(1e-9, now - self._began)
+        parts.append(f"{speed:,.0f} {self.unit}/s")
         return "  ".join(parts)
 
 

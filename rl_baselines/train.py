@@ -267,7 +267,7 @@ def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAc
         closing(open_view(run, announce)) as view,
     ):
         _show_start(console, run)
-        with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
+        with TrainingProgress(console, run.model, run.plan.steps_planned, run.unit) as progress:
             train(run, [progress, stopper, *actions], outcome, announce, lambda: _show_transfer(console, run))
         view.show_comparisons(run)
     return outcome, view

@@ -16,11 +16,21 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.her import HerReplayBuffer
 
 from rl_baselines.algorithms import find_algorithm
-from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
+from rl_baselines.callbacks import (
+    BestByTraining,
+    BestByValidation,
+    BestModel,
+    BoundaryAction,
+    PeriodicEvaluation,
+    StopTraining,
+)
 from rl_baselines.checkpoint import SECOND_REPLAY_NAME
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
 from rl_baselines.comparison import Comparison
 from rl_baselines.config import RunConfig, RunOptions, to_flat
+from rl_baselines.distillation.algorithm import Distillation
+from rl_baselines.distillation.schooling import school
+from rl_baselines.distillation.settings import step_unit
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.machine import describe_machine, machine_differences
 from rl_baselines.model_building import build_model
@@ -95,6 +105,7 @@ class TrainingRun:
                 self.env.training = False
             self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self.seed("model"))
             scale_rates(self.model, self.config.algorithm.lr_scale)
+            self.schooling = school(self.model, self.config) if isinstance(self.model, Distillation) else None
             if self.config.fine_tuning.residual:
                 hold_parent(self.model)
             self.machine = describe_machine(self.model.device)
@@ -107,6 +118,7 @@ class TrainingRun:
             self.retention = self._make_retention()
             self.evaluation = self._make_evaluation()
             self.by_training = self._make_best_by_training()
+            self.by_validation = BestByValidation(self.best) if self.best.rule == "validation" else None
             self.checkpointing = Checkpointing(
                 self.writer, folder, self.best, options.save_interval, plan.steps_planned, options.keep_checkpoints
             )
@@ -184,6 +196,11 @@ class TrainingRun:
         return parent_folder(self.record)
 
     @property
+    def unit(self) -> str:
+        """What its timesteps count: steps of environments, or states learnt from."""
+        return step_unit(self.config)
+
+    @property
     def is_fine_tune(self) -> bool:
         """Whether it began from a loaded model."""
         return self.config.fine_tuning.load_rl_model_path is not None
@@ -217,6 +234,7 @@ class TrainingRun:
             "records": mark(self.folder),
             "machine": self.machine,
             "fingerprint": self.fingerprint,
+            **({} if self.schooling is None else {"schooling": {"identity": self.schooling.identity}}),
         }
 
     def restore(self, resumption: Resumption) -> None:
@@ -298,7 +316,7 @@ class TrainingRun:
         :param actions: further things to do at boundaries
         :param outcome: filled in
         """
-        acting = (self.freezing, self.evaluation, self.by_training)
+        acting = (self.freezing, self.evaluation, self.by_training, self.by_validation)
         mine: list[BoundaryAction] = [one for one in acting if one is not None]
         before_saving = [*mine, *actions]
         goes_on = self._take_up()

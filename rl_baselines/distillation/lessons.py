@@ -81,12 +81,10 @@ class LessonPlan:
         return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     @property
-    def origins(self) -> Iterator[tuple[Dataset, Origin, str]]:
-        """Yield every origin that has episodes, with its dataset and task."""
+    def origins(self) -> Iterator[tuple[Dataset, int]]:
+        """Yield the index of every origin that has episodes, with its dataset."""
         for dataset in self.datasets:
-            for index in sorted({entry.origin for entry in dataset.entries}):
-                origin = dataset.origins[index]
-                yield dataset, origin, task_label(origin)
+            yield from ((dataset, index) for index in sorted({entry.origin for entry in dataset.entries}))
 
 
 def task_label(origin: Origin) -> str:
@@ -146,8 +144,9 @@ def check_fit(plan: LessonPlan, env_id: str, space: spaces.Space[Any], action_sp
     :raises UsageError: naming the dataset and what does not fit
     """
     kinds: dict[OutputKind, str] = {}
-    for dataset, origin, task in plan.origins:
-        where = f"{dataset.path} ({task}, recorded in {origin.env_id})"
+    for dataset, index in plan.origins:
+        origin = dataset.origins[index]
+        where = f"{dataset.path} ({task_label(origin)}, recorded in {origin.env_id})"
         if origin.teacher is None:
             raise UsageError(
                 f"{where} tells no distribution over actions, so there is nothing to learn from it: record a trained "
@@ -279,9 +278,9 @@ def _lessons_of(recorded: RecordedEpisode, task: int) -> Lessons:
 def describe_teachers(plan: LessonPlan) -> list[dict[str, Any]]:
     """Give who taught what, ready for JSON: the task, the dataset, the number of episodes, and how the policy acted."""
     described = []
-    for dataset, origin, task in plan.origins:
-        index = dataset.origins.index(origin)
+    for dataset, index in plan.origins:
+        origin = dataset.origins[index]
         n_episodes = sum(entry.origin == index for entry in dataset.entries)
-        told = {"task": task, "dataset": str(Path(dataset.path).absolute()), "n_episodes": n_episodes}
+        told = {"task": task_label(origin), "dataset": str(Path(dataset.path).absolute()), "n_episodes": n_episodes}
         described.append({**told, "policy": dict(origin.policy)})
     return described

@@ -107,12 +107,11 @@ def tempered(kind: OutputKind, target: Parameters, temperature: float | None) ->
     :param target: (n, size) each
     :param temperature: as `settled_temperature` gives it
     """
+    if temperature is None:
+        return target
     if kind.name == CATEGORICAL:
         return {"logits": target["logits"] / temperature}
-    if kind.name == GAUSSIAN:
-        assert temperature is not None
-        return {"mean": target["mean"], "log_std": target["log_std"] + 0.5 * math.log(temperature)}
-    return target
+    return {"mean": target["mean"], "log_std": target["log_std"] + 0.5 * math.log(temperature)}
 
 
 def losses(kind: OutputKind, target: Parameters, own: Parameters) -> torch.Tensor:

@@ -5,13 +5,13 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rl_baselines.config import MEASURES
 from rl_baselines.live.board import Board
 from rl_baselines.live.connection import Address, Connection, url_of
 from rl_baselines.live.history import events_of, page_name
 from rl_baselines.live.panels import compared
 from rl_baselines.live.report import write_report
 from rl_baselines.live.windows import plot_window, window_keys, windows
-from rl_baselines.config import MEASURES
 from rl_baselines.run_folder import RunFolder
 
 
