@@ -3,15 +3,13 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from gymnasium import spaces
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview
+from rl_baselines.space_words import describe_space
 from rl_baselines.training import Outcome, TrainingRun
 from rl_baselines.transfer.before_and_after import AFTER_BEST, AFTER_LAST, BEFORE
 from rl_baselines.transfer.plan import TransferPlan
@@ -63,16 +61,6 @@ def transfer_lines(plan: TransferPlan) -> Iterator[str]:
             f"{shift.old_std:.3g} ({shift.shift:.1f} standard deviations away)"
         )
     yield from (f"advice: {advice}" for advice in plan.advice)
-
-
-def describe_space(space: spaces.Space[Any]) -> str:
-    """Name a space without the long lists of its bounds."""
-    if isinstance(space, spaces.Dict):
-        return ", ".join(f"{key} {describe_space(part)}" for key, part in space.items())
-    if isinstance(space, spaces.Box):
-        low, high = space.low.min(), space.high.max()
-        return f"Box of shape {space.shape}, {space.dtype}, from {low:g} to {high:g}"
-    return str(space)
 
 
 def _stacked(n_stack: int) -> str:

@@ -19,6 +19,7 @@ from rl_baselines.distillation.targets import target_of, target_parameters
 from rl_baselines.errors import UsageError
 from rl_baselines.retention.policy_outputs import OutputKind
 from rl_baselines.seeding import derive_seed
+from rl_baselines.space_words import describe_space
 
 VALIDATION_SHARE = 0.2
 
@@ -154,9 +155,9 @@ def check_fit(plan: LessonPlan, env_id: str, space: spaces.Space[Any], action_sp
             )
         theirs, their_actions = origin.spaces
         if (theirs.shape, theirs.dtype) != (space.shape, space.dtype):
-            raise UsageError(f"the observations of {where} are {theirs}, those of {env_id} here are {space}")
+            raise _misfit("observations", where, theirs, env_id, space)
         if their_actions != action_space:
-            raise UsageError(f"the actions of {where} are {their_actions}, those of {env_id} here are {action_space}")
+            raise _misfit("actions", where, their_actions, env_id, action_space)
         teacher = OutputKind(str(origin.teacher["name"]), tuple(origin.teacher.get("sizes") or ()))
         try:
             kinds.setdefault(target_of(teacher, action_space), where)
@@ -169,6 +170,11 @@ def check_fit(plan: LessonPlan, env_id: str, space: spaces.Space[Any], action_sp
             f"{other.name}; leave one of them out"
         )
     return next(iter(kinds))
+
+
+def _misfit(what: str, where: str, theirs: spaces.Space[Any], env_id: str, own: spaces.Space[Any]) -> UsageError:
+    told, here = describe_space(theirs), describe_space(own)
+    return UsageError(f"the {what} of {where} are {told}, those of {env_id} here are {here}")
 
 
 @dataclass(frozen=True, eq=False)
