@@ -16,7 +16,7 @@ from rl_baselines.retention.retention import RETENTION_KINDS
 from rl_baselines.retention.state_memory import write_memory
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import first_record, resumed_record
-from rl_baselines.sources import Source
+from rl_baselines.sources import Source, resolve
 from rl_baselines.training import TrainingRun
 from rl_baselines.transfer.choices import FineTunePlan, TransferChoices
 from rl_baselines.transfer.loading import load_source, retention_memory
@@ -44,6 +44,8 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
         run.record = first_record(folder.run_id, plan, options, run.model.device, run.fingerprint, now, argv)
         if run.schooling is not None:
             run.record["schooling"] = run.schooling.to_record()
+            for teacher in plan.config.distillation.teachers:
+                _mark_parent(resolve(teacher, Path(options.log_dir)), folder.run_id)
         folder.write_record(run.record)
         run.open_logs()
         if run.transfer is not None:

@@ -33,7 +33,8 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
         yield from run.schooling.rows()
     yield "normalization", _normalization(run)
     yield "learning rate", _rates(plan)
-    yield "timesteps", _timesteps(plan) if run.schooling is None else run.schooling.length(plan.steps_planned)
+    length = "" if run.schooling is None else run.schooling.length(plan.steps_planned)
+    yield "timesteps", length or _timesteps(plan)
     yield "best model by", _best_rule(run)
     yield "seed, device", f"{config.training.seed}, {run.model.device} ({algorithm.torch_threads} torch threads)"
     if run.resumption is not None and run.record["parent"] is not None:

@@ -208,7 +208,8 @@ def _auto_resume(given: dict[str, Any], argv: list[str], console: "Console") -> 
     from rl_baselines.run_folder import claimed, short
 
     plan, merged = plan_from(given)
-    if (merged.get("load_rl_model_path") or "").partition("@")[0] == "latest":
+    sources = (merged.get("load_rl_model_path") or "", *merged.get("teachers", ()))
+    if any(source.partition("@")[0] == "latest" for source in sources):
         raise UsageError("--auto-resume needs a source that stays the same: name the run instead of latest")
     options = _checked_options(merged)
     with claimed(Path(options.log_dir)):

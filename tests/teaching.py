@@ -16,7 +16,8 @@ from environments.space_records import record_space
 
 Teacher = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
-WALK_HOME = ("--env", "Walk-v0", "--gym-packages", "toy_envs", *TINY, "--seed", 3)
+TOYS = ("--gym-packages", "toy_envs")
+WALK_HOME = ("--env", "Walk-v0", *TOYS, *TINY, "--seed", 3)
 
 
 def homing(observation: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -45,7 +46,8 @@ def test_a_fifth_of_the_episodes_of_every_task_is_kept_apart(folder: Path) -> No
     found = plan(folder)
     assert found.tasks == ("Walk-v0", "away")
     for task, n_training, n_validation in (("Walk-v0", 8, 2), ("away", 3, 1)):
-        training, validation = ({e.index for e in part if e.task == task} for part in (found.training, found.validation))
+        parts = (found.training, found.validation)
+        training, validation = ({one.index for one in part if one.task == task} for part in parts)
         assert (len(training), len(validation)) == (n_training, n_validation)
         assert training | validation == set(range(n_training + n_validation)) and not training & validation
     assert found.n_states == 8 * 10 + 3 * 5
@@ -132,7 +134,10 @@ def test_teachers_are_named_by_their_runs(folder: Path) -> None:
             {"observation_space": {"kind": "box", "shape": [3], "dtype": "float32", "low": -1.0, "high": 1.0}},
             r"Box of shape \(3,\), float32, from -1 to 1, those of Walk-v0 here are Box of shape \(2,\), float32, from",
         ),
-        ({"action_space": {"kind": "discrete", "n": 4, "start": 0}}, r"Discrete\(4\), those of Walk-v0 here are Discre"),
+        (
+            {"action_space": {"kind": "discrete", "n": 4, "start": 0}},
+            r"Discrete\(4\), those of Walk-v0 here are",
+        ),
     ],
 )
 def test_a_dataset_that_does_not_fit_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -145,9 +150,9 @@ def test_teachers_of_two_kinds_are_refused(tmp_path: Path) -> None:
     record(tmp_path / "one", steering, "Pendulum-v1", n_episodes=2, n_steps=2)
     two = record(tmp_path / "two", steering, "Pendulum-v1", n_episodes=2, n_steps=2, task="two")
     change_index(two, teacher={"name": "squashed_gaussian", "sizes": []})
-    pendulum = spaces.Box(-np.array([1, 1, 8], np.float32), np.array([1, 1, 8], np.float32)), spaces.Box(-2.0, 2.0, (1,))
-    with pytest.raises(UsageError, match=r"^one loss cannot do for both: .* are learnt as gaussian, .* as deterministic"):
-        check_fit(plan(tmp_path, "one", "two"), "Pendulum-v1", *pendulum)
+    env = gym.make("Pendulum-v1")
+    with pytest.raises(UsageError, match=r"^one loss cannot do for both: .* learnt as gaussian, .* as deterministic"):
+        check_fit(plan(tmp_path, "one", "two"), "Pendulum-v1", env.observation_space, env.action_space)
 
 
 def test_one_episode_of_a_task_is_too_few(tmp_path: Path) -> None:
@@ -166,12 +171,12 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         return {"logits": np.array([0, np.nan, 0], np.float32)}
 
     record(tmp_path / "data", broken, n_episodes=2)
-    with pytest.raises(UsageError, match=r"^episode \d of .*data: the teacher's distribution holds numbers that are not f"):
+    with pytest.raises(UsageError, match=r"^episode \d of .*data: the teacher's distribution holds numbers that are n"):
         read(plan(tmp_path, "data"))
 
 
 def test_a_damaged_episode_is_named(tmp_path: Path) -> None:
     dataset: Dataset = record(tmp_path / "data", homing, n_episodes=2)
     (dataset.path / "episodes" / "000001.npz").write_bytes(b"torn")
-    with pytest.raises(UsageError, match=r"^the dataset .*data is damaged: episodes/000001.npz is not as it was written$"):
+    with pytest.raises(UsageError, match=r"^the dataset .*data is damaged: episodes/000001.npz is not as it was"):
         read(plan(tmp_path, "data"))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import toy_envs  # noqa: F401 - registers environments
+import toy_envs
 from gymnasium import spaces
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -173,7 +173,7 @@ FAR = math.log(3) - (math.log(3) / 3 + math.log(1.5) * 2 / 3)  # from (1/3, 2/3,
 def test_tasks_weigh_the_same_unless_told_otherwise() -> None:
     """Three states of task a are far by 0.4620981 and one of task b by 0: each task by half, or each state by 1/4."""
     source = material([0, 0, 0, 0], [0, 0, 0, 1])
-    assert FAR == pytest.approx(0.4620981, abs=1e-6)
+    assert pytest.approx(0.4620981, abs=1e-6) == FAR
     balanced, not_balanced = first_row(source), first_row(source, balance_tasks=False)
     assert balanced["distillation/policy_loss"] == pytest.approx(FAR / 2, abs=1e-5)
     assert not_balanced["distillation/policy_loss"] == pytest.approx(3 * FAR / 4, abs=1e-5)
@@ -211,7 +211,7 @@ def test_without_any_values_only_actions_are_learnt() -> None:
     source = material([math.nan, math.nan], [0, 0])
     row = first_row(source)
     assert row["distillation/loss"] == row["distillation/policy_loss"] == pytest.approx(FAR, abs=1e-5)
-    with pytest.raises(UsageError, match=r"^hyperparameter value_coef:0.5: the datasets hold no values .* leave it out$"):
+    with pytest.raises(UsageError, match=r"^hyperparameter value_coef:0.5: the datasets hold no values"):
         first_row(source, value_coef=0.5)
 
 

@@ -35,7 +35,6 @@ from rl_baselines.retention.policy_outputs import CATEGORICAL, DETERMINISTIC, Ou
 from rl_baselines.seeding import derive_seed
 
 DEFAULT_VALUE_COEF = 0.5
-N_STEPS, N_EPOCHS = 128, 4
 N_BATCHES = 64
 """Minibatches of recorded lessons between two boundaries."""
 VALIDATION_BATCH = 512
@@ -66,8 +65,8 @@ class Distillation(BaseAlgorithm):
     :param temperature: of the teachers' distributions; None: 0.1 for discrete actions, 1 for continuous ones
     :param value_coef: weight of the error of the values; None: 0.5 where the teachers' values are known
     :param balance_tasks: whether each task weighs the same, whatever its number of states
-    :param n_steps: steps of each environment between two updates, with teachers; None: `N_STEPS`
-    :param n_epochs: passes over what these steps gave, with teachers; None: `N_EPOCHS`
+    :param n_steps: steps of each environment between two updates, with teachers; None: there are none
+    :param n_epochs: passes over what these steps gave, with teachers; None: there are none
     """
 
     policy_aliases = {"MlpPolicy": ActorCriticPolicy, "CnnPolicy": ActorCriticCnnPolicy}
@@ -133,7 +132,7 @@ class Distillation(BaseAlgorithm):
         if isinstance(source, Material):
             self.material = source
         else:
-            self.teachers, self.n_steps, self.n_epochs = source, self.n_steps or N_STEPS, self.n_epochs or N_EPOCHS
+            self.teachers = source
 
     @property
     def kind(self) -> OutputKind:
@@ -304,7 +303,8 @@ class Distillation(BaseAlgorithm):
             self.logger.record(f"{name}/{task}", value)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "material", "teachers", "validation_loss"]
+        """Leave out what is not of the model, and what would mean something else to PPO, which can load it."""
+        return [*super()._excluded_save_params(), "material", "teachers", "validation_loss", "n_steps", "n_epochs"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -252,7 +252,11 @@ def read_material(plan: LessonPlan, kind: OutputKind) -> Material:
 
 
 def _read(episodes: Sequence[RecordedEpisode], tasks: Sequence[str]) -> Lessons:
-    parts = [_lessons_of(episode, tasks.index(episode.task)) for episode in episodes]
+    return joined([_lessons_of(episode, tasks.index(episode.task)) for episode in episodes])
+
+
+def joined(parts: Sequence[Lessons]) -> Lessons:
+    """Put lessons one after the other."""
     return Lessons(
         np.concatenate([part.observations for part in parts]),
         {name: np.concatenate([part.targets[name] for part in parts]) for name in parts[0].targets},

@@ -10,9 +10,12 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from rl_baselines.config import RunConfig
 from rl_baselines.distillation.algorithm import Distillation
 from rl_baselines.distillation.lessons import LessonPlan, Lessons, check_fit, describe_teachers, read_material
-from rl_baselines.distillation.settings import lesson_plan
+from rl_baselines.distillation.practice import Teacher, find_teachers, identity_of
+from rl_baselines.distillation.run_teachers import load_teachers
+from rl_baselines.distillation.settings import is_offline, lesson_plan
 from rl_baselines.errors import UsageError
 from rl_baselines.retention.policy_outputs import CATEGORICAL, GAUSSIAN
+from rl_baselines.sources import Source
 from rl_baselines.transfer.alignment import element_names
 
 
@@ -22,7 +25,7 @@ class Schooling:
 
     :param identity: of the datasets' content
     :param teachers: who taught what, ready for JSON
-    :param states: of every task, how many are learnt from and how many are kept apart
+    :param states: of every task, how many are learnt from and how many are kept apart; empty for a student that acts
     :param loss: in words
     """
 
@@ -37,17 +40,23 @@ class Schooling:
         return {"identity": self.identity, "teachers": list(self.teachers), "states": states, "loss": self.loss}
 
     def length(self, timesteps: int) -> str:
-        """Say how long a run of so many timesteps is."""
+        """Say how long a run of so many timesteps is in epochs; nothing where there are none."""
         n_states = sum(train for train, _ in self.states.values())
+        if not n_states:
+            return ""
         epochs = timesteps // n_states
         return f"{timesteps:,} states = {epochs:,} epoch{'s' * (epochs > 1)} of {n_states:,}"
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield rows of the table at the start of a run."""
         yield "teachers", "; ".join(f"{one['task']}: {acting_policy(one)}" for one in self.teachers)
-        parts = [f"{task} {train:,} (and {apart:,} kept apart)" for task, (train, apart) in self.states.items()]
-        yield "states", ", ".join(parts)
+        if self.states:
+            yield "states", self._counted()
         yield "loss", self.loss
+
+    def _counted(self) -> str:
+        parts = [f"{task} {train:,} (and {apart:,} kept apart)" for task, (train, apart) in self.states.items()]
+        return ", ".join(parts)
 
 
 def acting_policy(teacher: Mapping[str, Any]) -> str:
@@ -68,10 +77,23 @@ def school(model: Distillation, config: RunConfig) -> Schooling:
     """
     env = model.env
     assert env is not None
-    return _from_datasets(model, env, lesson_plan(config), config.environment.env)
+    if is_offline(config):
+        return _by_datasets(model, env, lesson_plan(config), config.environment.env)
+    return _by_teachers(model, find_teachers(config))
 
 
-def _from_datasets(model: Distillation, env: VecEnv, plan: LessonPlan, env_id: str) -> Schooling:
+def _by_teachers(model: Distillation, teachers: list[Teacher]) -> Schooling:
+    loaded = load_teachers(model, teachers)
+    model.learn_from(loaded)
+    described = tuple({"task": one.task, "policy": _described(one.source)} for one in teachers)
+    return Schooling(identity_of(teachers), described, {}, describe_loss(model, loaded.tasks))
+
+
+def _described(source: Source) -> dict[str, Any]:
+    return {"kind": "run", "run": source.run_id, "path": source.path, "timesteps": source.timesteps}
+
+
+def _by_datasets(model: Distillation, env: VecEnv, plan: LessonPlan, env_id: str) -> Schooling:
     _check_features(plan, env, env_id)
     observation_space, action_space = (env.get_attr(name, 0)[0] for name in ("observation_space", "action_space"))
     kind = check_fit(plan, env_id, observation_space, action_space)

@@ -8,12 +8,16 @@ from gymnasium import spaces
 
 from rl_baselines.config import DistillationConfig, RunConfig, changed, default_of, flag_of, settings_of
 from rl_baselines.distillation.lessons import LessonPlan, check_fit, plan_lessons
+from rl_baselines.distillation.practice import find_teachers, identity_of, own_task
 from rl_baselines.errors import UsageError
 
 NAME = "distillation"
+N_STEPS, N_EPOCHS = 128, 4
 DEFAULT_EPOCHS = 30
-OF_TEACHERS = ("n_steps", "n_epochs")
-"""Hyperparameters that mean something only where the student acts."""
+OF_TEACHERS = {"n_steps": N_STEPS, "n_epochs": N_EPOCHS}
+"""Hyperparameters that mean something only where the student acts, and their defaults."""
+MIN_ENVS = 8
+"""Environments that a student acts in unless told otherwise, or as many more as its tasks need."""
 
 
 def is_offline(config: RunConfig) -> bool:
@@ -61,7 +65,7 @@ def settle_distillation(
     if config.vector.norm_reward:
         raise UsageError("--norm-reward does not go with distillation, which learns nothing from rewards")
     if settings.teachers:
-        return _settle_practice(config)
+        return _settle_practice(config, given)
     _check_offline(config, given)
     folders = tuple(str(Path(folder).absolute()) for folder in settings.teacher_data_folder)
     config = changed(config, teacher_data_folder=folders)
@@ -120,19 +124,22 @@ def check_resumed(config: RunConfig, saved: Mapping[str, Any] | None) -> None:
     """Check that a run that goes on finds what it learnt from, unchanged, and that it ends with an epoch.
 
     :param config: of the run, with its horizon
-    :param saved: what `identify` gave at the checkpoint
+    :param saved: ``schooling`` of the state at the checkpoint; None for other algorithms
     :raises UsageError: naming what is missing, has changed or does not divide
     """
-    if not is_offline(config):
+    if saved is None:
         return
-    plan = lesson_plan(config)
-    if saved is not None and plan.identity != saved["identity"]:
-        folders = ", ".join(config.distillation.teacher_data_folder)
+    settings = config.distillation
+    plan = lesson_plan(config) if is_offline(config) else None
+    identity = identity_of(find_teachers(config)) if plan is None else plan.identity
+    if identity != saved["identity"]:
+        what = "teachers" if plan is None else "datasets"
+        places = ", ".join(settings.teachers if plan is None else settings.teacher_data_folder)
         raise UsageError(
-            f"the datasets are not those that the run has learnt from so far: the content of {folders} has changed; "
-            "put it back, or begin a new run"
+            f"the {what} are not those that the run has learnt from so far: the content of {places} has changed; put "
+            "it back, or begin a new run"
         )
-    wanted, n_states = config.training.num_timesteps, plan.n_states
+    wanted, n_states = config.training.num_timesteps, 1 if plan is None else plan.n_states
     if wanted % n_states:
         below = wanted // n_states * n_states
         raise UsageError(
@@ -141,8 +148,8 @@ def check_resumed(config: RunConfig, saved: Mapping[str, Any] | None) -> None:
         )
 
 
-def _settle_practice(config: RunConfig) -> RunConfig:
-    """Refuse, of a student that acts, what only one that learns from datasets has."""
+def _settle_practice(config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
+    """Complete the configuration of a student that acts, and refuse what only one has that learns from datasets."""
     settings = config.distillation
     for name in ("epochs_distillation", "distillation_training_set_size"):
         if getattr(settings, name) != getattr(DistillationConfig(), name):
@@ -152,4 +159,30 @@ def _settle_practice(config: RunConfig) -> RunConfig:
             )
     if config.evaluation.best_by == "validation":
         raise UsageError("--best-by validation needs episodes kept apart, which only datasets have; take train or eval")
-    return config
+    teachers = find_teachers(config, Path(given.get("log_dir") or "logs"))
+    tasks, own = [teacher.task for teacher in teachers], own_task(config)
+    if own not in tasks:
+        raise UsageError(
+            f"no teacher does {own}, the task of the environment; name one of theirs by --env-kwargs task:NAME: "
+            + ", ".join(tasks)
+        )
+    own_steps = {name: config.algorithm.hyperparam[name] or default for name, default in OF_TEACHERS.items()}
+    return changed(
+        config,
+        teachers=tuple(teacher.source.path for teacher in teachers),
+        hyperparam={**config.algorithm.hyperparam, **own_steps},
+        n_envs=_n_envs(config, given, len(tasks)),
+    )
+
+
+def _n_envs(config: RunConfig, given: Mapping[str, Any], n_tasks: int) -> int:
+    """Give the number of environments: the same for every task."""
+    if given.get("n_envs") is None and given.get("num_cpu") is None:
+        return -(-MIN_ENVS // n_tasks) * n_tasks
+    n_envs = config.vector.n_envs or 1
+    if n_envs % n_tasks:
+        raise UsageError(
+            f"{n_envs} environments do not deal out to the tasks of {n_tasks} teachers; give --n-envs a multiple of "
+            f"{n_tasks}"
+        )
+    return n_envs
