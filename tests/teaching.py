@@ -44,10 +44,13 @@ def record(
     env_id: str = "Walk-v0",
     n_episodes: int = 10,
     n_steps: int = 10,
+    drawn: bool = False,
     **origin: Any,
 ) -> Dataset:
     """Write a dataset of one origin: random actions, and what the teacher would have done.
 
+    :param n_steps: at most, of an episode
+    :param drawn: draw actions from the teacher's choices instead
     :param origin: fields of the origin that differ
     """
     env = gym.make(env_id)
@@ -62,27 +65,34 @@ def record(
         **origin,
     }
     env.action_space.seed(n_episodes)
-    episodes = [play(env, teacher, seed, n_steps) for seed in range(n_episodes)]
+    episodes = [play(env, teacher, seed, n_steps, drawn) for seed in range(n_episodes)]
     env.close()
     return write_dataset(path, [Origin(**fields)], episodes)
 
 
-def play(env: gym.Env[Any, Any], teacher: Teacher, seed: int, n_steps: int) -> Episode:
+def play(env: gym.Env[Any, Any], teacher: Teacher, seed: int, n_steps: int, drawn: bool) -> Episode:
     observation, _ = env.reset(seed=seed)
+    generator = np.random.default_rng(seed)
     observations, actions, rewards, told = [observation], [], [], []
     for _ in range(n_steps):
         told.append(teacher(observation))
-        actions.append(env.action_space.sample())
-        observation, reward, *_ = env.step(actions[-1])
+        action = env.action_space.sample()
+        if drawn:
+            weights = np.exp(told[-1]["logits"].astype(np.float64) - told[-1]["logits"].max())
+            action = generator.choice(len(weights), p=weights / weights.sum())
+        actions.append(action)
+        observation, reward, terminated, truncated, _ = env.step(action)
         observations.append(observation)
         rewards.append(float(reward))
+        if terminated or truncated:
+            break
     nothing = np.zeros((len(observations), 0), np.float32)
     return Episode(
         observations=np.stack(observations),
         actions=np.stack(actions),
         rewards=np.array(rewards),
-        terminated=False,
-        truncated=True,
+        terminated=bool(terminated),
+        truncated=not terminated,
         ground_truth=nothing,
         target=nothing,
         start_seed=seed,

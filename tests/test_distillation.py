@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cli import Finished, Run, call, call_train, table_row, zip_tensors
 from resuming import assert_same
 from stable_baselines3 import PPO
@@ -16,7 +17,11 @@ from teaching import TOYS, WALK_HOME, fleeing, homing, record, steering
 from rl_baselines.enjoy import main as enjoy
 from rl_baselines.inspect import main as inspect
 from rl_baselines.lineage import main as lineage
+from rl_baselines.model_building import load_to_act
+from rl_baselines.retention.policy_outputs import action_parameters, policy_input, state_values
+from rl_baselines.sources import resolve
 from rl_baselines.train import main as train
+from rl_baselines.transfer.inheritance import inherited_layer
 
 QUIET = ("--no-vis", "--eval-episodes", 2, "--memory-states", 0)
 SHORT = ("--algo", "distillation", *WALK_HOME, *QUIET, "--epochs-distillation", 3)
@@ -137,6 +142,39 @@ def test_it_is_fine_tuned_by_ppo(student: tuple[Run, Finished], tmp_path: Path) 
         if name.startswith("policy/"):
             assert ours[name].allclose(theirs[name], atol=1e-5)
     assert "changed: algo distillation -> ppo" in call(lineage, child.path, "--log-dir", tmp_path).out
+
+
+def test_a_student_agrees_with_its_teacher_on_states_that_it_was_not_taught(tmp_path: Path) -> None:
+    """In more than 99 of 100 states of the episodes kept apart, where equal actions are a third by chance."""
+    record(tmp_path / "data", homing, n_episodes=250)
+    flags = ("--algo", "distillation", *WALK_HOME, *QUIET, "--eval-freq", 0, "--save-interval", 100_000)
+    more = ("--epochs-distillation", 10, "--hyperparam", "learning_rate:0.01", "--lr-decay", "linear")
+    run, _ = call_train(*flags, *more, "--teacher-data-folder", tmp_path / "data", log_dir=tmp_path / "logs")
+    assert float(epochs(run)[-1]["distillation/agreement"]) > 0.99
+
+
+@pytest.mark.slow
+def test_a_student_of_a_trained_run_does_as_it_does(tmp_path: Path) -> None:
+    """It agrees in more than 99 of 100 states of episodes kept apart, and balances the pole as long; it is smaller."""
+    flags = ("--env", "CartPole-v1", "--num-timesteps", 50_000, "--hyperparam", "ent_coef:0", "learning_rate:0.001")
+    teacher, _ = call_train(*flags, *QUIET, "--eval-freq", 0, log_dir=tmp_path / "teacher")
+    source = resolve(str(teacher.path), tmp_path)
+    model, env = load_to_act(source, [inherited_layer(source, {})[0]], 1)
+
+    def told(observation: np.ndarray) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            inputs = policy_input(model.policy, observation[None], model.get_vec_normalize_env())
+            parameters = {name: part.numpy()[0] for name, part in action_parameters(model.policy, inputs).items()}
+            return {**parameters, "values": state_values(model.policy, inputs).numpy()[0]}
+
+    record(tmp_path / "data", told, "CartPole-v1", n_episodes=60, n_steps=500, drawn=True)
+    env.close()
+    flags = ("--algo", "distillation", "--env", "CartPole-v1", *QUIET, "--policy-kwargs", "net_arch:[32]")
+    more = ("--epochs-distillation", 15, "--lr-decay", "linear", "--eval-episodes", 20)
+    run, _ = call_train(*flags, *more, "--teacher-data-folder", tmp_path / "data", log_dir=tmp_path / "student")
+    assert float(epochs(run)[-1]["distillation/agreement"]) > 0.99
+    scores = [json.loads(call(enjoy, one.path, "-n", 20, "--json").out)["mean_reward"] for one in (teacher, run)]
+    assert scores[1] > 0.9 * scores[0] > 100
 
 
 @pytest.mark.slow
@@ -288,8 +326,8 @@ HOME: tuple[Any, ...] = ("--algo", "distillation", *WALK_HOME, "--teacher-data-f
         ),
         (
             (*HOME, "--env", "CartPole-v1"),
-            "the observations of {data}/home (home, recorded in Walk-v0) are Box of shape (2,), float32, from -20 to 20, "
-            "those of CartPole-v1 here are Box of shape (4,), float32, from -inf to inf",
+            "the observations of {data}/home (home, recorded in Walk-v0) are Box of shape (2,), float32, from -20 to "
+            "20, those of CartPole-v1 here are Box of shape (4,), float32, from -inf to inf",
         ),
         (
             (*HOME, "--hyperparam", "temperature:0"),
