@@ -68,6 +68,9 @@ SAVED: dict[str, dict[str, str]] = {
 REBUILT: dict[str, dict[str, str]] = {
     "BaseAlgorithm": {
         "at_boundary": "set before learning starts",
+        "material": "read again from the datasets, which have not changed",
+        "teachers": "loaded again from their runs, which have not changed",
+        "validation_loss": "offered at the boundary that follows",
         "exploration_schedule": "a pure function, from the configuration and the fraction among the counters",
         **dict.fromkeys(
             ("actor", "actor_target", "critic", "critic_target", "q_net", "q_net_target", "quantile_net"), _OTHER_NAME

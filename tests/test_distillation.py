@@ -146,9 +146,9 @@ def test_it_is_fine_tuned_by_ppo(student: tuple[Run, Finished], tmp_path: Path) 
 
 def test_a_student_agrees_with_its_teacher_on_states_that_it_was_not_taught(tmp_path: Path) -> None:
     """In more than 99 of 100 states of the episodes kept apart, where equal actions are a third by chance."""
-    record(tmp_path / "data", homing, n_episodes=250)
+    record(tmp_path / "data", homing, n_episodes=200)
     flags = ("--algo", "distillation", *WALK_HOME, *QUIET, "--eval-freq", 0, "--save-interval", 100_000)
-    more = ("--epochs-distillation", 10, "--hyperparam", "learning_rate:0.01", "--lr-decay", "linear")
+    more = ("--epochs-distillation", 8, "--hyperparam", "learning_rate:0.02", "batch_size:64", "--lr-decay", "linear")
     run, _ = call_train(*flags, *more, "--teacher-data-folder", tmp_path / "data", log_dir=tmp_path / "logs")
     assert float(epochs(run)[-1]["distillation/agreement"]) > 0.99
 

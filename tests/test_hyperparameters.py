@@ -22,6 +22,7 @@ def test_the_table_has_every_algorithm_and_old_names() -> None:
         "ars",
         "crossq",
         "ddpg",
+        "distillation",
         "dqn",
         "maskable_ppo",
         "ppo",

@@ -16,6 +16,7 @@ import toy_envs  # noqa: F401 - registers environments
 from run_objects import Objects, changed_attributes, stale_entries, state_differences, unknown_attributes
 from stable_baselines3 import A2C
 from stable_baselines3.common.base_class import BaseAlgorithm
+from teaching import homing, record
 
 from rl_baselines.algorithms import ALGORITHMS, Algorithm
 from rl_baselines.beginnings import begin, go_on
@@ -66,6 +67,11 @@ CASES: dict[str, dict[str, Any]] = {
     "ppo_fine_tune": {
         **{"source": "ppo", "retain": "bc", "retain_decay": "linear", "freeze": ("value_net.bias",)},
         **{"freeze_until": 70, "critic_warmup": "50", "lr_warmup": 90, "lr_scale": {"critic": 0.5}},
+    },
+    "distillation": {**CARTPOLE, "algo": "distillation", "hyperparam": {**ROLLOUT, "n_epochs": 1}, "taught_by": "a2c"},
+    "distillation_offline": {
+        **{"env": "Walk-v0", "algo": "distillation", "data": homing, "n_envs": 1, "epochs_distillation": 5},
+        "hyperparam": {"batch_size": 1},
     },
     "a2c_fine_tune": {"source": "a2c", "algo": "a2c", "retain": "l2sp", "freeze": ("critic",)},
     "sac_fine_tune": {"source": "sac", "algo": "sac", "retain": "kl", "replay_mix": 0.5, "critic_warmup": "60"},
@@ -167,10 +173,16 @@ class Runs:
         return self._stop(run, timesteps)
 
     def _plan(self, settings: Mapping[str, Any]) -> RunPlan:
-        if "source" not in settings:
-            return plan_run([Layer("test", {**COMMON, **settings})], None)
-        source = self.trained(settings["source"]).run.folder.path
-        given = {name: value for name, value in {**COMMON, **settings}.items() if name != "source"}
+        given = {**COMMON, **settings}
+        if "taught_by" in given:
+            given["teachers"] = (str(self.trained(given.pop("taught_by")).run.folder.path),)
+        if "data" in given:
+            folder = self.folder / f"data_{len(self.all)}"
+            given["teacher_data_folder"] = (str(record(folder, given.pop("data"), n_episodes=25).path),)
+            del given["num_timesteps"]
+        if "source" not in given:
+            return plan_run([Layer("test", given)], None)
+        source = self.trained(given.pop("source")).run.folder.path
         return plan_from({**given, "load_rl_model_path": f"{source}@last"})[0]
 
     def restored(self, name: str, alter: Callable[[dict[str, Any]], None] = lambda state: None) -> Stopped:
