@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from environments.dataset import (
     unfinished_path,
 )
 
+AT_ONCE = {"built": "at once"}
+"""The plan of a dataset that is begun anew when it was broken off."""
+
 
 class DatasetBuild:
     """A dataset under construction, locked against a second one; leave it with `close`.
@@ -47,17 +51,22 @@ class DatasetBuild:
     def __init__(self, path: Path, plan: Mapping[str, Any], replaces: bool = False) -> None:
         check_destination(path, replaces)
         self.path, self.folder = path, unfinished_path(path)
-        self._plan = json.loads(json.dumps({"format": FORMAT, **plan}))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.folder, os.O_RDONLY)
+        self._plan = _as_json(plan)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise DatasetError(f"no dataset can lie at {path}: {error.filename} is a file") from None
+        self._lock: int | None = os.open(self.folder, os.O_RDONLY)
+        _forget_in_workers(weakref.ref(self))
         try:
             self._take(replaces)
         except BaseException:
-            os.close(self._lock)
+            self.close()
             raise
 
     def _take(self, replaces: bool) -> None:
         """Own the folder, and see to it that what it holds belongs to the plan."""
+        assert self._lock is not None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,12 +74,14 @@ class DatasetBuild:
         plan_file = self.folder / PLAN_NAME
         if plan_file.exists():
             difference = _first_difference(_read_plan(plan_file), self._plan)
-            if difference is not None and not replaces:
+            if difference is not None and not replaces and any((self.folder / EPISODES_NAME).glob("*.npz")):
                 raise DatasetError(
                     f"{self.folder} holds a part of a dataset that was begun with another {difference}; give the same "
                     "settings to finish it, or -f to begin anew"
                 )
-            if difference is None:
+            if difference is None and self._plan != _as_json(AT_ONCE):
+                for torn in (self.folder / EPISODES_NAME).glob(".*.tmp"):
+                    torn.unlink()
                 return
         _empty(self.folder)
         (self.folder / EPISODES_NAME).mkdir()
@@ -100,7 +111,20 @@ class DatasetBuild:
 
     def close(self) -> None:
         """Let go of the folder; what it holds is kept, to be continued."""
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _forget_in_workers(build: "weakref.ref[DatasetBuild]") -> None:
+    """Let forked processes drop the lock, which would otherwise outlive the process that took it."""
+
+    def close_in_worker() -> None:
+        forked = build()
+        if forked is not None:
+            forked.close()
+
+    os.register_at_fork(after_in_child=close_in_worker)
 
 
 @contextlib.contextmanager
@@ -142,7 +166,7 @@ def build_at_once(
     :raises DatasetError: when something is there that must not be replaced
     """
     check_destination(path, replaces)
-    with building(path, {"built": "at once"}, replaces) as build:
+    with building(path, AT_ONCE, replaces) as build:
         return build.finish(origins, write_all(build.folder))
 
 
@@ -222,6 +246,12 @@ def _put_in_place(folder: Path, path: Path) -> None:
 def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a plan as it is read from its file."""
+    content: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **plan}))
+    return content
 
 
 def _read_plan(path: Path) -> dict[str, Any]:

@@ -60,16 +60,29 @@ def show_table(console: Console, title: str, rows: Iterable[Sequence[str]], head
 
 @contextmanager
 def episode_progress(total: int) -> Iterator[Callable[[object], None]]:
-    """Show a bar of finished episodes on standard error, where that is a terminal.
+    """Show finished episodes on standard error: a bar on a terminal, a line now and then elsewhere.
 
     :param total: number of episodes
-    :return: to be called after each one
+    :return: to be called after each one, from any thread
     """
     console = Console(stderr=True)
     columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
-        yield lambda _: progress.advance(task)
+        began = last_line = time.monotonic()
+        done = 0
+
+        def advance(_: object) -> None:
+            nonlocal done, last_line
+            done += 1
+            progress.advance(task)
+            now = time.monotonic()
+            if not console.is_terminal and now - last_line >= SECONDS_BETWEEN_LINES:
+                last_line = now
+                left = (now - began) / done * (total - done)
+                console.print(f"{done} of {total} episodes, {_duration(left)} left", highlight=False)
+
+        yield advance
 
 
 class TrainingProgress:

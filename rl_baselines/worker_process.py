@@ -23,7 +23,14 @@ class Service(Protocol):
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended while its envs were in use."""
+    """A worker process ended while its envs were in use.
+
+    :param reason: its exit code, and the signal that ended it, in words
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Worker:
@@ -76,7 +83,8 @@ class Worker:
         if code is not None and code < 0:
             reason += f" ({signal.Signals(-code).name})"
         envs = f"env {self.share[0]}" if len(self.share) == 1 else f"envs {self.share[0]} to {self.share[-1]}"
-        return WorkerDiedError(f"worker {self.number} ({envs}) died with {reason}; the vector env is closed")
+        message = f"worker {self.number} ({envs}) died with {reason}; the vector env is closed"
+        return WorkerDiedError(message, reason)
 
     def ask_to_end(self) -> None:
         """Tell the worker to end, without waiting for it."""
