@@ -18,7 +18,7 @@ from environments.simulation import Simulation
 from environments.tasks.task import Task
 
 JOINT_KINDS = ("joints", "joints_position")
-"""The observation kinds that tell where the target is, and those that tell the angles of joints."""
+"""The observation kinds that tell the angles of joints."""
 
 
 class RobotEnv(gymnasium.Env[np.ndarray, Any]):
