@@ -256,6 +256,8 @@ class TrainingRun:
         self.comparisons |= {name: EvaluationResult.from_state(result) for name, result in state["comparisons"].items()}
         resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
         resumption.rows += self._fine_tuning_rows()
+        if self.schooling is not None:
+            resumption.rows.append(("what is learnt from", "rebuilt", "read again, and unchanged"))
         resumption.reasons += machine_differences(state["machine"], self.machine)
         if "fingerprint" in state:  # older checkpoints have none
             resumption.reasons += machine_differences(state["fingerprint"], self.fingerprint)

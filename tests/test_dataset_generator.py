@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, args: Sequence[
 def test_save_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     done = generate(tmp_path / "file", *SMALL, "--num-episode", 1)
-    assert done.code == 2 and done.err.endswith(f"file is a file\n") and done.err.count("\n") == 1
+    assert done.code == 2 and done.err.endswith("file is a file\n") and done.err.count("\n") == 1
 
 
 def test_dataset_is_not_overwritten_unless_asked_for(tmp_path: Path) -> None:

@@ -3,14 +3,15 @@
 import json
 import math
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cli import Finished, Run, call, call_train, table_row, zip_tensors
-from resuming import assert_same
+from cli import Finished, Run, call, call_train, newest, start, table_row, zip_tensors
+from resuming import assert_same, resume
 from stable_baselines3 import PPO
 from teaching import TOYS, WALK_HOME, fleeing, homing, record, steering
 
@@ -39,7 +40,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def student(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Finished]:
     log_dir = tmp_path_factory.mktemp("logs")
-    flags = (*SHORT, "--save-interval", 100, "--keep-checkpoints", 0, "--eval-freq", 200)
+    flags = (
+        *SHORT,
+        "--save-interval",
+        100,
+        "--keep-checkpoints",
+        0,
+        "--eval-freq",
+        200,
+        "--hyperparam",
+        "batch_size:2",
+    )
     return call_train(*flags, "--teacher-data-folder", data / "home", data / "away", log_dir=log_dir)
 
 
@@ -209,11 +220,32 @@ def test_stopped_and_resumed_it_is_the_same_to_the_last_bit(
     whole, _ = student
     copy = Run(tmp_path / Path(whole.id))
     shutil.copytree(whole.path, copy.path, symlinks=True)
-    assert 200 < copy.resumable_steps[-2] <= 400 < 600 == copy.resumable_steps[-1]
+    assert copy.resumable_steps == [128, 200, 328, 400, 528, 600]
     done = call(train, "--resume", f"{copy.path}@step:{copy.resumable_steps[0]}", "--no-vis")
     assert (done.code, done.err) == (0, ""), done
     assert f"From step {copy.resumable_steps[0]:,}: exact" in done.out
     assert_same(copy, whole)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_is_the_same_to_the_last_bit(data: Path, tmp_path: Path) -> None:
+    """Wherever the kill comes: only the checkpoint it leaves is gone on from."""
+    flags = (*SHORT, "--epochs-distillation", 40, "--save-interval", 500, "--keep-checkpoints", 0, "--eval-freq", 2000)
+    flags = (*flags, "--hyperparam", "batch_size:2")
+    flags = (*flags, "--teacher-data-folder", data / "home", data / "away")
+    whole, _ = call_train(*flags, log_dir=tmp_path / "whole")
+    (tmp_path / "killed").mkdir()
+    process = start("rl_baselines.train", *flags, "--log-dir", tmp_path / "killed", out=tmp_path / "out")
+    while not list((tmp_path / "killed").glob("*/*/*/*/checkpoints/0000025*")):
+        assert process.poll() is None, (tmp_path / "out").read_text()
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    killed = newest(tmp_path / "killed")
+    assert killed.record["status"] == "running" and killed.resumable_steps[-1] < 8_000
+    out = resume(killed, "--no-vis", folder=tmp_path).out
+    assert ": exact" in out
+    assert_same(killed, whole)
 
 
 def test_data_that_has_changed_is_not_gone_on_with(student: tuple[Run, Finished], data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cli import TINY, Finished, Run, call, call_train, table_row
-from resuming import assert_same
+from resuming import assert_same, resume, train_killed, train_whole
 
 from rl_baselines.distillation.practice import environments_of, find_teachers
 from rl_baselines.distillation.run_teachers import RunTeachers
@@ -138,6 +138,20 @@ def test_stopped_and_resumed_it_is_the_same_to_the_last_bit(student: tuple[Run, 
     assert (done.code, done.err) == (0, ""), done
     assert "From step 32: exact" in done.out
     assert_same(copy, whole)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_it_is_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    """Killed in the middle of a rollout; its teacher is loaded again."""
+    walk = ("--env", "Walk-v0", "--gym-packages", "toy_envs", "killer", *TINY, *QUIET, *ROLLOUT)
+    teacher, _ = call_train(*walk, "--num-timesteps", 320, "--eval-freq", 0, log_dir=tmp_path / "teacher")
+    flags = (*walk, "--algo", "distillation", "--teachers", teacher.path, "--num-timesteps", 256, "--eval-freq", 64)
+    flags = (*flags, "--save-interval", 64, "--min-episodes-save", 1, "--keep-checkpoints", 0)
+    whole = train_whole(flags, tmp_path / "whole")
+    killed = train_killed(flags, tmp_path / "killed", 180)
+    assert 0 < killed.resumable_steps[-1] < 256
+    assert ": exact" in resume(killed, "--no-vis", folder=tmp_path).out
+    assert_same(killed, whole)
 
 
 def test_one_teacher_teaches_its_own_task(teachers: tuple[Run, Run]) -> None:
