@@ -39,19 +39,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def student(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Finished]:
-    log_dir = tmp_path_factory.mktemp("logs")
-    flags = (
-        *SHORT,
-        "--save-interval",
-        100,
-        "--keep-checkpoints",
-        0,
-        "--eval-freq",
-        200,
-        "--hyperparam",
-        "batch_size:2",
-    )
-    return call_train(*flags, "--teacher-data-folder", data / "home", data / "away", log_dir=log_dir)
+    flags = (*SHORT, "--save-interval", 100, "--keep-checkpoints", 0, "--eval-freq", 200)
+    lessons = ("--hyperparam", "batch_size:2", "--teacher-data-folder", data / "home", data / "away")
+    return call_train(*flags, *lessons, log_dir=tmp_path_factory.mktemp("logs"))
 
 
 def refused(*flags: object) -> str:
