@@ -291,6 +291,21 @@ def test_pictures(tmp_path: Path) -> None:
     assert call(enjoy, run.path, "-n", 1).code == 0
 
 
+def test_observations_that_mean_something_else_are_refused(tmp_path: Path) -> None:
+    """Of the same shape, but with elements of other names."""
+
+    def idle(observation: np.ndarray) -> dict[str, np.ndarray]:
+        return {"logits": np.zeros(4, np.float32)}
+
+    names = ("a", "b")
+    record(tmp_path / "data", idle, "OmnirobotEnv-v0", n_episodes=2, n_steps=2, feature_names=names)
+    flags = ("--algo", "distillation", "--env", "OmnirobotEnv-v0", "--teacher-data-folder", tmp_path / "data")
+    assert refused(*flags, "--log-dir", tmp_path / "logs").startswith(
+        f"the observations of {tmp_path}/data (OmnirobotEnv-v0) mean something else than those of OmnirobotEnv-v0 "
+        "here: a stands where this one has robot_from_target_x"
+    )
+
+
 HOME: tuple[Any, ...] = ("--algo", "distillation", *WALK_HOME, "--teacher-data-folder", "home")
 
 

@@ -23,7 +23,7 @@ from rl_baselines.transfer.alignment import element_names
 class Schooling:
     """What a student learns from, for records and reports.
 
-    :param identity: of the datasets' content
+    :param identity: of the datasets' content, or of the teachers' weights
     :param teachers: who taught what, ready for JSON
     :param states: of every task, how many are learnt from and how many are kept apart; empty for a student that acts
     :param loss: in words
@@ -71,7 +71,8 @@ def acting_policy(teacher: Mapping[str, Any]) -> str:
 def school(model: Distillation, config: RunConfig) -> Schooling:
     """Let a student learn from what its configuration names.
 
-    Its observations are normalized by the statistics of those that it learns from, which then stand still.
+    From datasets, its observations are normalized by the statistics of those that it learns from, which then stand
+    still.
 
     :raises UsageError: when something is missing, damaged or does not fit
     """
