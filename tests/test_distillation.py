@@ -13,7 +13,7 @@ import torch
 from cli import Finished, Run, call, call_train, newest, start, table_row, zip_tensors
 from resuming import assert_same, resume
 from stable_baselines3 import PPO
-from teaching import TOYS, WALK_HOME, fleeing, homing, record, steering
+from teaching import TOYS, WALK_HOME, change_index, fleeing, homing, record, steering
 
 from rl_baselines.enjoy import main as enjoy
 from rl_baselines.inspect import main as inspect
@@ -272,6 +272,20 @@ def test_a_gaussian_student(tmp_path: Path) -> None:
     assert gaps[-1] < 0.5 * gaps[0]
     assert run.tensors("last")["policy/log_std"].item() == pytest.approx(-1, abs=0.2)
     assert table_row(done.out, "loss").startswith("KL(teacher's Gaussian || student's)")
+
+
+@pytest.mark.slow
+def test_a_student_of_squashed_actions(tmp_path: Path) -> None:
+    """It comes nearer to the likeliest actions; its standard deviation is not learnt and stays 1."""
+    data = record(tmp_path / "data", steering, "Pendulum-v1", n_episodes=6, n_steps=100)
+    change_index(data, teacher={"name": "squashed_gaussian", "sizes": []})
+    flags = ("--algo", "distillation", "--env", "Pendulum-v1", *QUIET, "--hyperparam", "learning_rate:0.01")
+    more = ("--epochs-distillation", 10, "--eval-freq", 0, "--policy-kwargs", "net_arch:[16]")
+    run, done = call_train(*flags, *more, "--teacher-data-folder", tmp_path / "data", log_dir=tmp_path / "logs")
+    gaps = [float(row["distillation/action_gap"]) for row in epochs(run)]
+    assert gaps[-1] < 0.5 * gaps[0]
+    assert run.tensors("last")["policy/log_std"].item() == 0
+    assert table_row(done.out, "loss").startswith("squared distance to the teacher's action")
 
 
 @pytest.mark.slow
