@@ -11,7 +11,7 @@ PYTEST_WORKERS ?= 2
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
-EXTRAS := test,mujoco,panda,bullet-locomotion,wandb
+EXTRAS := test,mujoco,panda,bullet-locomotion,minari,wandb
 PYTEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(PYTEST_WORKERS)
 
 .PHONY: help install train test test-all lint clean

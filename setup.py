@@ -31,6 +31,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     "vis": ["tornado>=6.4", "visdom>=0.2.4,<0.3"],
+    "minari": ["h5py>=3.10", "minari[hdf5]>=0.5.4,<0.6"],
     "wandb": ["wandb>=0.28.2,<1"],
     "mujoco": ["gymnasium[mujoco]"],
     "box2d": ["gymnasium[box2d]"],

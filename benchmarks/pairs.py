@@ -84,9 +84,10 @@ class Run:
 
     @cached_property
     def evaluations(self) -> list[dict[str, float]]:
-        """The periodic evaluations in their order; what a file leaves open is missing."""
+        """The periodic evaluations in their order, without those on other tasks; what a file leaves open is missing."""
         with open(self.path / "evaluations.csv", newline="") as file:
-            return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+            rows = [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+        return [row for row in rows if "mean_reward" in row]
 
     def comparison(self, name: str, measure: str) -> float:
         """Give a figure of one of the evaluations before and after a fine-tune.

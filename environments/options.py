@@ -9,8 +9,8 @@ from typing import Any
 from environments.names import unknown_name
 
 OBSERVATIONS = ("ground_truth", "joints", "joints_position", "raw_pixels")
-OF_GROUND_TRUTH = ("ground_truth", "joints_position")
-"""Observations that hold it."""
+OF_GROUND_TRUTH, OF_JOINTS = ("ground_truth", "joints_position"), ("joints", "joints_position")
+"""The observations that hold the one and the other."""
 RENDER_MODES = ("rgb_array", "human")
 
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from environments.camera import Camera, Vector
 from environments.dynamics import USUAL, DynamicsSettings
 from environments.observed_task import ObservedTask
-from environments.options import OF_GROUND_TRUTH, RENDER_MODES, EnvOptions
+from environments.options import OF_GROUND_TRUTH, OF_JOINTS, RENDER_MODES, EnvOptions
 from environments.robots.robot import Robot
 from environments.simulation import Simulation
 from environments.tasks.task import Task
@@ -57,7 +57,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         self.draws_observations = True
         self._reads_pixels = options.observation == "raw_pixels"
         self._reads_target = options.observation in OF_GROUND_TRUTH
-        self._reads_joints = options.observation in ("joints", "joints_position")
+        self._reads_joints = options.observation in OF_JOINTS
         self._action_repeat = options.action_repeat
         self._max_steps = min(options.max_steps, task.max_steps or options.max_steps)
         self._has_window = options.render_mode == "human"
@@ -107,6 +107,19 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         usual = asdict(DynamicsSettings())
         unusual = {name: value for name, value in asdict(self._dynamics_settings).items() if value != usual[name]}
         return {**self._world().fingerprint(), **unusual}
+
+    def observation_of(self, kind: str) -> np.ndarray:
+        """Give what would be observed now with a kind other than the environment's own: float32, (n,), without noise.
+
+        :param kind: any but ``raw_pixels``
+        """
+        self._require_open()
+        return np.array(self._values(kind in OF_GROUND_TRUTH, kind in OF_JOINTS), np.float32)
+
+    def walker_action(self) -> Any:
+        """Give the action of a script that knows where everything is: it leads towards the target."""
+        self._require_open()
+        return self._robot.action_toward(self._task.waypoint(self._position))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -242,9 +255,7 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
             if not self.draws_observations:
                 return np.zeros(self.observation_space.shape or (), np.uint8)
             return self._picture(self._observed_cameras, self.options.image_size)
-        values = self._truth.ground_truth(self._position) if self._reads_target else []
-        if self._reads_joints:
-            values = values + self._robot.joints()
+        values = self._values(self._reads_target, self._reads_joints)
         noise = self._dynamics.observation_noise
         if not noise:
             return np.array(values, dtype=np.float32)
@@ -252,6 +263,10 @@ class RobotEnv(gymnasium.Env[np.ndarray, Any]):
         space = self.observation_space
         assert isinstance(space, spaces.Box)
         return np.clip(noisy.astype(np.float32), space.low, space.high)
+
+    def _values(self, reads_target: bool, reads_joints: bool) -> list[float]:
+        values = self._truth.ground_truth(self._position) if reads_target else []
+        return values + self._robot.joints() if reads_joints else values
 
     def _picture(self, cameras: tuple[Camera, ...], size: int) -> np.ndarray:
         """Draw what cameras see, side by side in the channels: uint8, (size, size, 3 * n_cameras)."""

@@ -10,6 +10,7 @@ VERBS = {
     "train": "train a policy, or fine-tune one",
     "verify": "train from one checkpoint to the next once more and compare to the last bit",
     "enjoy": "watch a trained policy, film it, measure it",
+    "cross_eval": "evaluate every one of several policies on every one of several tasks",
     "inspect": "show all that is known of a saved model, and what can be done with it",
     "lineage": "show the runs that a run descends from, and those that descend from it",
     "diff": "show what differs between the settings of two runs",

@@ -33,6 +33,7 @@ class Algorithm:
     :param policy_names: policy classes by kind of observation: vector, image, dict
     :param her: whether hindsight experience replay can feed it
     :param learning_rate: whether it has one
+    :param continued_by: the algorithm that fine-tunes its models unless another one is asked for; empty: itself
     """
 
     name: str
@@ -45,6 +46,7 @@ class Algorithm:
     policy_names: tuple[str, ...] = ("MlpPolicy", "CnnPolicy", "MultiInputPolicy")
     her: bool = False
     learning_rate: bool = True
+    continued_by: str = ""
 
     @property
     def default_n_envs(self) -> int:
@@ -108,6 +110,14 @@ ALGORITHMS: dict[str, Algorithm] = {
         ),
         Algorithm("ppo_lstm", "sb3_contrib:RecurrentPPO", policy_names=LSTM_POLICIES),
         Algorithm("maskable_ppo", "sb3_contrib:MaskablePPO", ("Discrete", "MultiDiscrete", "MultiBinary")),
+        Algorithm(
+            "distillation",
+            "rl_baselines.distillation.algorithm:Distillation",
+            ("Discrete", "Box", "MultiDiscrete"),
+            on_policy=False,
+            policy_names=("MlpPolicy", "CnnPolicy"),
+            continued_by="ppo",
+        ),
         Algorithm("random_agent", "rl_baselines.random_agent:RandomAgent", learning_rate=False),
     )
 }

@@ -16,7 +16,7 @@ from rl_baselines.retention.retention import RETENTION_KINDS
 from rl_baselines.retention.state_memory import write_memory
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import first_record, resumed_record
-from rl_baselines.sources import Source
+from rl_baselines.sources import Source, resolve
 from rl_baselines.training import TrainingRun
 from rl_baselines.transfer.choices import FineTunePlan, TransferChoices
 from rl_baselines.transfer.loading import load_source, retention_memory
@@ -42,6 +42,10 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
             run.transfer = _load(run, plan.source, plan.choices)
         write_config(plan.config, folder.config)
         run.record = first_record(folder.run_id, plan, options, run.model.device, run.fingerprint, now, argv)
+        if run.schooling is not None:
+            run.record["schooling"] = run.schooling.to_record()
+            for teacher in plan.config.distillation.teachers:
+                _mark_parent(resolve(teacher, Path(options.log_dir)), folder.run_id)
         folder.write_record(run.record)
         run.open_logs()
         if run.transfer is not None:
@@ -129,6 +133,6 @@ def _point_best(run: TrainingRun) -> tuple[str, str, str]:
     checkpoint = run.folder.checkpoint_at(run.best.timesteps)
     if checkpoint.is_complete():
         run.folder.point("best", checkpoint)
-        return "best model", "restored", f"step {run.best.timesteps:,}, mean reward {run.best.score:.3g}"
+        return "best model", "restored", f"step {run.best.timesteps:,}, {run.best}"
     run.folder.unpoint("best")
     return "best model", "lost", f"the checkpoint of step {run.best.timesteps:,} is gone; its score stays to beat"

@@ -4,12 +4,11 @@ What acts has a method `at_boundary`, called before every rollout and once after
 restart is given by `state` and taken by `restore`.
 """
 
-import csv
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
@@ -17,7 +16,9 @@ import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from rl_baselines.config import MEASURES
 from rl_baselines.evaluation import EvaluationResult, evaluate, evaluation_seeds, random_states_kept
+from rl_baselines.evaluations_file import EvaluationsFile
 from rl_baselines.literals import parse_duration
 from rl_baselines.watched_episode import Watched, take_watched
 
@@ -46,19 +47,30 @@ class BestModel:
     """The best score so far and where it was reached.
 
     :param model: what is trained
-    :param rule: ``train`` or ``eval``
+    :param rule: ``train`` or ``eval``, by which scores are mean rewards, or ``validation``, by which they are losses
     :ivar is_new: whether the model as it is now has the best score and is still to be saved
     """
 
     model: BaseAlgorithm
     rule: str
-    score: float = float("-inf")
+    score: float = field(init=False)
     timesteps: int | None = None
     is_new: bool = False
 
+    def __post_init__(self) -> None:
+        self.score = math.inf if self.rule == "validation" else -math.inf
+
+    def __str__(self) -> str:
+        return f"{self.measure.replace('_', ' ')} {self.score:.3g}"
+
+    @property
+    def measure(self) -> str:
+        """What the score is, as records name it."""
+        return MEASURES[self.rule]
+
     def offer(self, score: float) -> None:
         """Let the model as it is now be the best if its score is strictly better."""
-        if score > self.score:
+        if score < self.score if self.rule == "validation" else score > self.score:
             self.score, self.timesteps, self.is_new = score, self.model.num_timesteps, True
 
     def state(self) -> dict[str, Any]:
@@ -97,6 +109,23 @@ class BestByTraining:
         self._seen = state["seen"]
 
 
+class BestByValidation:
+    """Offers the loss in the episodes that were kept apart, whenever there is a new one.
+
+    :param best: of a model that has a ``validation_loss``
+    """
+
+    def __init__(self, best: BestModel) -> None:
+        self.best = best
+
+    def at_boundary(self) -> None:
+        """Offer the loss of an epoch that has just ended."""
+        model: Any = self.best.model
+        if model.validation_loss is not None:
+            self.best.offer(model.validation_loss)
+            model.validation_loss = None
+
+
 class PeriodicEvaluation:
     """Evaluates the deterministic policy every so many timesteps, from the same start seeds each time.
 
@@ -104,12 +133,17 @@ class PeriodicEvaluation:
     :param make_env: gives the evaluation environment, which shares the training's statistics; called when it is needed
     :param frequency: timesteps between evaluations
     :param n_episodes: of each evaluation
-    :param file: ``evaluations.csv``
+    :param file: takes a row of every evaluation
     :ivar on_result: told of every evaluation, and of the episode that was watched
     """
 
     def __init__(
-        self, model: BaseAlgorithm, make_env: Callable[[], VecEnv], frequency: int, n_episodes: int, file: Path
+        self,
+        model: BaseAlgorithm,
+        make_env: Callable[[], VecEnv],
+        frequency: int,
+        n_episodes: int,
+        file: EvaluationsFile,
     ) -> None:
         self.model, self.file = model, file
         self._make_env = make_env
@@ -171,13 +205,8 @@ class PeriodicEvaluation:
         return self._env
 
     def _record(self, result: EvaluationResult) -> None:
-        row = {"timesteps": self.model.num_timesteps, **result.summary()}
-        is_new = not self.file.exists()
-        with open(self.file, "a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        row = result.summary()
+        self.file.append(self.model.num_timesteps, row)
         for name in ("mean_reward", "mean_length", "success_rate"):
             if row[name] is not None:
                 self.model.logger.record(f"eval/{name}", row[name])

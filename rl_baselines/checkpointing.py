@@ -174,7 +174,7 @@ class Checkpointing:
         self._point_best(checkpoint)
 
     def _details(self) -> dict[str, Any]:
-        score = {"best_by": self.best.rule, "mean_reward": self.best.score} if self.best.is_new else {}
+        score = {"best_by": self.best.rule, self.best.measure: self.best.score} if self.best.is_new else {}
         return {"score": score, "best": self.best.timesteps}
 
     def _point_best(self, checkpoint: Checkpoint) -> None:

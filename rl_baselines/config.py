@@ -15,7 +15,12 @@ from rl_baselines.literals import coerce, parse_duration
 PARTS = ("policy", "critic", "features", "optimizer", "normalizer", "replay-buffer", "entropy")
 """What of a model can be loaded apart."""
 
+MEASURES = {"train": "mean_reward", "eval": "mean_reward", "validation": "validation_loss"}
+"""What decides which model is the best, by the rule that ``--best-by`` names."""
 
+
+USUAL_CROSS_TASKS = ("sc", "cc", "sqc")
+USUAL_EPISODE_WINDOW = 400
 VISDOM_PORT = 8097
 """Visdom's own."""
 
@@ -136,14 +141,38 @@ class TrainingConfig:
 class EvaluationConfig:
     """Best model and evaluation"""
 
-    best_by: Literal["train", "eval"] = setting(
-        "train", "Best model by the mean of the last 100 training episodes, or by periodic evaluation."
+    best_by: Literal["train", "eval", "validation"] = setting(
+        "train",
+        "Best model by the mean of the last 100 training episodes, by periodic evaluation, or by the loss in episodes "
+        "that were kept apart, which is the default of distillation from datasets.",
     )
     min_episodes_save: int = setting(100, "Training episodes before a best model is saved (--best-by train).")
     eval_freq: int | None = setting(
         None, "Timesteps between deterministic evaluations; 0: none. Default: a twentieth of the run."
     )
     eval_episodes: int = setting(10, "Episodes of each evaluation, with the same start seeds every time.")
+    perform_cross_evaluation_cc: bool = setting(False, "Evaluate on several tasks too, while it trains on one.")
+    eval_episode_window: int | None = setting(
+        None, f"Training episodes between those evaluations. Default: {USUAL_EPISODE_WINDOW}."
+    )
+    cross_tasks: tuple[str, ...] = setting(
+        (),
+        "Tasks of those evaluations: sc cc sqc ec chc esc, a task's name, or an environment's id; each perhaps with "
+        f"options: circle,max_steps:100. Default: {' '.join(USUAL_CROSS_TASKS)}.",
+        metavar="TASK",
+    )
+
+    def check_cross_evaluation(self) -> None:
+        """Refuse settings of a cross-evaluation that is not asked for.
+
+        :raises UsageError: naming the first one
+        """
+        window, flag = self.eval_episode_window, flag_of("perform_cross_evaluation_cc")
+        if window is not None and window < 1:
+            raise UsageError(f"{flag_of('eval_episode_window')} must be at least 1, got {window}")
+        for name in ("eval_episode_window", "cross_tasks"):
+            if getattr(self, name) and not self.perform_cross_evaluation_cc:
+                raise UsageError(f"{flag_of(name)} is of the evaluation on several tasks: give {flag} too")
 
 
 @dataclass(frozen=True)
@@ -195,6 +224,25 @@ class FineTuningConfig:
     )
     retain_coef: float | None = setting(None, "Weight of what --retain adds to the loss. Default: by its kind.")
     retain_decay: Literal["constant", "linear"] = setting("constant", "How that weight falls over the fine-tune.")
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Distillation (--algo distillation)"""
+
+    teacher_data_folder: tuple[str, ...] = setting(
+        (), "Datasets that teachers recorded; the student learns to do what they do there.", metavar="DIR"
+    )
+    epochs_distillation: int | None = setting(None, "Passes over what is learnt from the datasets. Default: 30.")
+    distillation_training_set_size: int = setting(
+        -1, "States to learn from, drawn from the datasets' without those kept apart; -1: all."
+    )
+    teachers: tuple[str, ...] = setting(
+        (),
+        "Trained runs that tell what they would do in the states that the student itself comes to, in place of "
+        "datasets; each one in its own task.",
+        metavar="RUN",
+    )
 
 
 @dataclass(frozen=True)
@@ -261,6 +309,7 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
     def __post_init__(self) -> None:
         """Check what one setting alone can get wrong.
@@ -268,7 +317,8 @@ class RunConfig:
         :raises UsageError: naming the first such setting
         """
         flat = to_flat(self)
-        for name in ("num_timesteps", "n_envs", "num_cpu", "num_stack", "eval_episodes", "torch_threads"):
+        at_least_1 = ("num_timesteps", "n_envs", "num_cpu", "num_stack", "eval_episodes", "torch_threads")
+        for name in (*at_least_1, "epochs_distillation"):
             if flat[name] is not None and flat[name] < 1:
                 raise UsageError(f"{flag_of(name)} must be at least 1, got {flat[name]}")
         at_least_0 = ("min_episodes_save", "eval_freq", "compare_episodes", "seed")
@@ -290,6 +340,10 @@ class RunConfig:
             raise UsageError("--freeze-until says when what --freeze names is trained: give --freeze too")
         if flat["eval_freq"] == 0 and (flat["best_by"] == "eval" or flat["stop_value"] is not None):
             raise UsageError("--best-by eval and --stop-value need evaluations: leave out --eval-freq 0")
+        self.evaluation.check_cross_evaluation()
+        size = flat["distillation_training_set_size"]
+        if size != -1 and size < 1:
+            raise UsageError(f"--distillation-training-set-size is a number of states, or -1 for all, got {size}")
         if flat["seed"] >= 2**31:
             raise UsageError(f"--seed must be below 2**31 = {2**31}, got {flat['seed']}")
 
@@ -301,6 +355,7 @@ CONFIG_GROUPS: dict[str, type] = {
     "training": TrainingConfig,
     "evaluation": EvaluationConfig,
     "fine_tuning": FineTuningConfig,
+    "distillation": DistillationConfig,
 }
 TRAIN_GROUPS: tuple[type, ...] = (
     EnvironmentConfig,
@@ -311,6 +366,7 @@ TRAIN_GROUPS: tuple[type, ...] = (
     TrainingConfig,
     EvaluationConfig,
     FineTuningConfig,
+    DistillationConfig,
     RunOptions,
 )
 

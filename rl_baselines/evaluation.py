@@ -14,6 +14,7 @@ import torch
 from stable_baselines3.common.type_aliases import PolicyPredictor
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
+from rl_baselines.intervals import student_interval
 from rl_baselines.seeding import derive_seed
 
 COMMON_SEED = 0
@@ -77,17 +78,11 @@ class EvaluationResult:
         return None if self.successes is None else float(self.successes.mean())
 
     def reward_interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
-        """The Student t interval of the mean reward: mean -+ t(n - 1) * s / sqrt(n), s with ddof = 1.
+        """The Student t interval of the mean reward, see `student_interval`; None for a single episode.
 
         :param confidence: in (0, 1)
-        :return: low and high; both the mean when all rewards are equal; None for a single episode, which says nothing
-            about the spread
         """
-        if self.n_episodes < 2:
-            return None
-        standard_error = float(self.rewards.std(ddof=1)) / self.n_episodes**0.5
-        half_width = float(scipy.stats.t.ppf((1 + confidence) / 2, self.n_episodes - 1)) * standard_error
-        return self.mean_reward - half_width, self.mean_reward + half_width
+        return student_interval(self.rewards, confidence)
 
     def success_interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
         """The score interval of the success rate (E. B. Wilson, 1927), good near 0 and 1 and for a single episode too.

@@ -4,7 +4,8 @@ from typing import Any, Self
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import safe_mean
+
+from rl_baselines.episode_records import record_episodes
 
 
 class GradientFree(BaseAlgorithm):
@@ -30,10 +31,5 @@ class GradientFree(BaseAlgorithm):
 
     def dump_logs(self) -> None:
         """Record the mean return and length of the last episodes."""
-        if self.ep_info_buffer:
-            self.logger.record("rollout/ep_rew_mean", safe_mean([info["r"] for info in self.ep_info_buffer]))
-            self.logger.record("rollout/ep_len_mean", safe_mean([info["l"] for info in self.ep_info_buffer]))
-        if self.ep_success_buffer:
-            self.logger.record("rollout/success_rate", safe_mean(list(self.ep_success_buffer)))
-        self.logger.record("time/total_timesteps", self.num_timesteps)
+        record_episodes(self)
         self.logger.dump(self.num_timesteps)

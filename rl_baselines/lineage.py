@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rl_baselines.command_line import parse, run_command
-from rl_baselines.config import setting
+from rl_baselines.config import MEASURES, setting
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -56,6 +56,10 @@ def describe(member: "Member", this: "Member", above: "Member | None" = None) ->
         "algo": member.algorithm,
         "changed": changes(member, above) if above is not None and above.state == "known" else None,
         "start": start,
+        "teachers": [
+            {"task": teacher.get("task"), **mapping(teacher.get("policy"))}
+            for teacher in mapping(record.get("schooling")).get("teachers", [])
+        ],
         **{name: record.get(name) for name in ("status", "reason", "timesteps", "steps_planned", "best")},
         "comparisons": {name: dict(mapping(score)) for name, score in scores.items()},
         "verdicts": verdicts(member),
@@ -79,6 +83,7 @@ def lines(run: Mapping[str, Any]) -> Iterator[str]:
     elif run["changed"] is None and run["env"] is not None:
         options = " ".join(f"{name}:{value}" for name, value in run["env_kwargs"].items())
         yield f"{run['algo'] or 'unknown algorithm'} in {run['env']} {options}".rstrip()
+    yield from (f"taught {one['task']} by {one.get('run') or one.get('kind')}" for one in run["teachers"])
     if run["status"] is not None:
         yield _progress(run)
     yield from (f"{name}: {_score(score)}" for name, score in run["comparisons"].items())
@@ -99,9 +104,9 @@ def _progress(run: Mapping[str, Any]) -> str:
     best = run["best"] if isinstance(run["best"], dict) else None
     if best is None:
         return text
-    return (
-        f"{text}, best {_number(best.get('mean_reward'))} at step {_count(best.get('timesteps'))} by {best.get('by')}"
-    )
+    rule = str(best.get("by"))
+    score = _number(best.get(MEASURES.get(rule, "mean_reward")))
+    return f"{text}, best {score} at step {_count(best.get('timesteps'))} by {rule}"
 
 
 def _score(score: Mapping[str, Any]) -> str:

@@ -12,18 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-EVALUATION_COLUMNS = (
-    "timesteps",
-    "mean_reward",
-    "std_reward",
-    "reward_low",
-    "reward_high",
-    "success_rate",
-    "success_low",
-    "success_high",
-    "mean_length",
-    "n_episodes",
-)
+from rl_baselines.evaluations_file import EVALUATION_COLUMNS
+
 RUN_COLOURS = ("#1f5fa8", "#d95f02", "#2a8a57", "#8e44ad", "#8c6d1f")
 DOTS_COLOUR = "#9aa5b1"
 
@@ -93,7 +83,7 @@ def _read_monitor_file(path: Path) -> pd.DataFrame:
 def read_evaluations(path: Path) -> pd.DataFrame:
     """Read the evaluations of a run, float64 with NaN where there is no figure, in the order of their timesteps.
 
-    A missing file and one without evaluations give no rows.
+    A missing file and one without evaluations give no rows; rows of other tasks are left out.
     """
     if not path.is_file() or not path.stat().st_size:
         return pd.DataFrame(columns=list(EVALUATION_COLUMNS), dtype=np.float64)

@@ -3,15 +3,13 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from gymnasium import spaces
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview
+from rl_baselines.space_words import describe_space
 from rl_baselines.training import Outcome, TrainingRun
 from rl_baselines.transfer.before_and_after import AFTER_BEST, AFTER_LAST, BEFORE
 from rl_baselines.transfer.plan import TransferPlan
@@ -30,11 +28,18 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
     yield "actions", describe_space(plan.action_space)
     yield "algorithm", f"{algorithm.algo}, {algorithm.policy}" + (", hindsight replay" if algorithm.her else "")
     where = "in this process" if vector.vec_env == "dummy" else f"in {vector.num_cpu} processes"
-    yield "environments", f"{vector.n_envs} {where}"
+    yield "environments", f"{vector.n_envs} {where}" if run.unit == "steps" else "none is acted in but to evaluate"
+    if run.schooling is not None:
+        yield from run.schooling.rows()
     yield "normalization", _normalization(run)
     yield "learning rate", _rates(plan)
-    yield "timesteps", _timesteps(plan)
+    length = "" if run.schooling is None else run.schooling.length(plan.steps_planned)
+    yield "timesteps", length or _timesteps(plan)
     yield "best model by", _best_rule(run)
+    if run.task_evaluation is not None:
+        window, n_episodes = run.task_evaluation.window, config.evaluation.eval_episodes
+        tasks = ", ".join(run.task_evaluation.tasks)
+        yield "evaluated on", f"{tasks}: {n_episodes} episodes each, every {window:,} training episodes"
     yield "seed, device", f"{config.training.seed}, {run.model.device} ({algorithm.torch_threads} torch threads)"
     if run.resumption is not None and run.record["parent"] is not None:
         yield "parent", f"{run.record['parent']['path']}, after {run.record['parent']['timesteps']:,} steps"
@@ -61,16 +66,6 @@ def transfer_lines(plan: TransferPlan) -> Iterator[str]:
             f"{shift.old_std:.3g} ({shift.shift:.1f} standard deviations away)"
         )
     yield from (f"advice: {advice}" for advice in plan.advice)
-
-
-def describe_space(space: spaces.Space[Any]) -> str:
-    """Name a space without the long lists of its bounds."""
-    if isinstance(space, spaces.Dict):
-        return ", ".join(f"{key} {describe_space(part)}" for key, part in space.items())
-    if isinstance(space, spaces.Box):
-        low, high = space.low.min(), space.high.max()
-        return f"Box of shape {space.shape}, {space.dtype}, from {low:g} to {high:g}"
-    return str(space)
 
 
 def _stacked(n_stack: int) -> str:
@@ -104,21 +99,24 @@ def _timesteps(plan: RunPlan) -> str:
 
 def _best_rule(run: TrainingRun) -> str:
     settings = run.plan.config.evaluation
-    if settings.best_by == "train":
+    if settings.best_by == "validation":
+        text = "loss in the episodes kept apart"
+    elif settings.best_by == "train":
         text = f"mean reward of the last 100 training episodes, from {settings.min_episodes_save} episodes on"
     else:
         text = "mean reward of evaluations"
     if run.evaluation is None:
         return text + "; no evaluations"
-    return text + f"; evaluations of {settings.eval_episodes} episodes every {run.evaluation.frequency:,} steps"
+    return text + f"; evaluations of {settings.eval_episodes} episodes every {run.evaluation.frequency:,} {run.unit}"
 
 
 def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> Iterator[Row]:
     """Yield what came out of a run."""
-    steps, seconds = run.model.num_timesteps, max(outcome.seconds, 1e-9)
+    steps, seconds, unit = run.model.num_timesteps, max(outcome.seconds, 1e-9), run.unit
     episodes: int = run.model.n_episodes  # type: ignore[attr-defined]
     share = 100 * run.writer.seconds / seconds
-    yield "timesteps", f"{steps:,} in {seconds:.0f} s, {steps / seconds:,.0f} steps/s; {episodes:,} episodes"
+    acted = f"; {episodes:,} episodes" if unit == "steps" else ""
+    yield "timesteps", f"{steps:,} in {seconds:.0f} s, {steps / seconds:,.0f} {unit}/s{acted}"
     if run.mean_training_reward is not None:
         yield "last 100 training episodes", f"mean reward {run.mean_training_reward:.3g}"
     if run.evaluation is not None and run.evaluation.last_result is not None:
@@ -129,7 +127,7 @@ def end_rows(run: TrainingRun, outcome: Outcome, pictures: Sequence[Path]) -> It
     if run.best.timesteps is None:
         yield "best model", "none was saved: too few episodes ended; the last one is there"
     else:
-        yield "best model", f"mean reward {run.best.score:.3g} at step {run.best.timesteps:,} (by {run.best.rule})"
+        yield "best model", f"{run.best} at step {run.best.timesteps:,} (by {run.best.rule})"
     yield (
         "checkpoints",
         f"{len(run.folder.all_checkpoints())} kept, {run.writer.seconds:.1f} s ({share:.1f} % of the time)",

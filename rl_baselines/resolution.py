@@ -10,6 +10,7 @@ import gymnasium as gym
 from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
 from rl_baselines.algorithms import Algorithm, check_action_space, find_algorithm
 from rl_baselines.config import RunConfig, changed, from_flat
+from rl_baselines.distillation.settings import settle_distillation
 from rl_baselines.env_wrappers import make_env
 from rl_baselines.errors import UsageError, unknown
 from rl_baselines.hyperparameters import (
@@ -77,6 +78,7 @@ def plan_run(layers: Sequence[Layer], source: Source | None, notes: Sequence[str
     :raises UsageError: for the first thing that cannot be done
     """
     config, observation_space, action_space = complete(layers)
+    config = settle_distillation(config, combine(layers), observation_space, action_space)
     rollout = steps_per_rollout(config.algorithm.hyperparam, config.vector.n_envs or 1)
     learning_rate = _plan_learning_rate(config, source, layers)
     if source is not None and learning_rate.schedule is not None:

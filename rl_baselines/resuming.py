@@ -9,6 +9,7 @@ from environments.registry import find_spec
 from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.config import RunConfig, changed, from_flat
 from rl_baselines.config_files import read_settings
+from rl_baselines.distillation.settings import check_resumed
 from rl_baselines.errors import UsageError
 from rl_baselines.hyperparameters import steps_per_rollout
 from rl_baselines.resolution import LearningRatePlan, RunPlan, probe_spaces
@@ -148,6 +149,7 @@ def plan_resumption(resumption: Resumption, num_timesteps: int | None) -> RunPla
             f"--num-timesteps {num_timesteps} lies before step {resumption.timesteps}, from which "
             f"{short(resumption.folder.path)} is resumed; give a larger number"
         )
+    check_resumed(config, resumption.state.get("schooling"))
     learning_rate = _plan_learning_rate(resumption, config, steps)
     observation_space, action_space = probe_spaces(config)
     identity = resumption.state.get("parent_identity", "")  # earlier versions did not save it

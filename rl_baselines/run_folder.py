@@ -85,20 +85,9 @@ class RunFolder:
         :raises UsageError: when another process has it
         """
         try:
-            file = _open_lock(self.path / ".lock")
+            self._lock = lock_folder(self.path)
         except OSError as error:
             raise UsageError(f"cannot write in {self.path}: {error.strerror or error}") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            file.close()
-            raise UsageError(f"{self.path} is in use by process {owner}: wait for it, or stop it first") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._lock = file
 
     def is_locked(self) -> bool:
         """Tell whether another process has claimed the folder."""
@@ -269,6 +258,26 @@ def claimed(log_dir: Path) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def lock_folder(path: Path) -> IO[str]:
+    """Claim a folder for this process until the file that is given is closed, or the process ends, however it ends.
+
+    :raises UsageError: when another process has it
+    :raises OSError: when it cannot be written
+    """
+    file = _open_lock(path / ".lock")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "unknown"
+        file.close()
+        raise UsageError(f"{path} is in use by process {owner}: wait for it, or stop it first") from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
 
 
 def _open_lock(path: Path) -> IO[str]:

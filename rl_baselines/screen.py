@@ -60,16 +60,58 @@ def show_table(console: Console, title: str, rows: Iterable[Sequence[str]], head
 
 @contextmanager
 def episode_progress(total: int) -> Iterator[Callable[[object], None]]:
-    """Show a bar of finished episodes on standard error, where that is a terminal.
+    """Show finished episodes on standard error: a bar on a terminal, a line now and then elsewhere.
 
     :param total: number of episodes
-    :return: to be called after each one
+    :return: to be called after each one, from any thread
     """
     console = Console(stderr=True)
     columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total)
-        yield lambda _: progress.advance(task)
+        began = last_line = time.monotonic()
+        done = 0
+
+        def advance(_: object) -> None:
+            nonlocal done, last_line
+            done += 1
+            progress.advance(task)
+            now = time.monotonic()
+            if not console.is_terminal and done < total and now - last_line >= SECONDS_BETWEEN_LINES:
+                last_line = now
+                left = (now - began) / done * (total - done)
+                console.print(f"{done} of {total} episodes, {_duration(left)} left", highlight=False)
+
+        yield advance
+
+
+@contextmanager
+def part_progress(name: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
+    """Show on standard error how many parts of a work are done: a bar on a terminal, a line now and then elsewhere.
+
+    :param name: of the parts
+    :param total: how many there are
+    :param done: how many were done before
+    :return: to be called after each one
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
+    began = last_line = time.monotonic()
+    n_done = done
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total, completed=done)
+
+        def advance() -> None:
+            nonlocal n_done, last_line
+            n_done += 1
+            progress.advance(task)
+            now = time.monotonic()
+            if not console.is_terminal and now - last_line >= SECONDS_BETWEEN_LINES:
+                last_line = now
+                left = (now - began) / (n_done - done) * (total - n_done)
+                console.print(f"{n_done} of {total} {name}, {_duration(left)} left", soft_wrap=True)
+
+        yield advance
 
 
 class TrainingProgress:
@@ -77,10 +119,11 @@ class TrainingProgress:
 
     :param model: what is trained
     :param total: timesteps planned
+    :param unit: what a timestep is
     """
 
-    def __init__(self, console: Console, model: Any, total: int) -> None:
-        self.console, self.model, self.total = console, model, total
+    def __init__(self, console: Console, model: Any, total: int, unit: str = "steps") -> None:
+        self.console, self.model, self.total, self.unit = console, model, total, unit
         self._began = self._last_line = self._last_update = time.monotonic()
         self._bar: Progress | None = None
         self._done_before = model.num_timesteps
@@ -112,12 +155,13 @@ class TrainingProgress:
             self.console.print(f"{100 * done / self.total:3.0f} %  {self._status(now)}  {_duration(left)} left")
 
     def _status(self, now: float) -> str:
-        parts = [f"{self.model.num_timesteps:,} steps"]
+        parts = [f"{self.model.num_timesteps:,} {self.unit}"]
         if self.model.ep_info_buffer:
             parts.append(f"reward {np.mean([info['r'] for info in self.model.ep_info_buffer]):.3g}")
         if self.model.ep_success_buffer:
             parts.append(f"success {100 * np.mean(self.model.ep_success_buffer):.0f} %")
-        parts.append(f"{(self.model.num_timesteps - self._done_before) / max(1e-9, now - self._began):,.0f} steps/s")
+        speed = (self.model.num_timesteps - self._done_before) / max(1e-9, now - self._began)
+        parts.append(f"{speed:,.0f} {self.unit}/s")
         return "  ".join(parts)
 
 

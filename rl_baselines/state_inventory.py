@@ -63,6 +63,7 @@ SAVED: dict[str, dict[str, str]] = {
     "BestModel": dict.fromkeys(("score", "timesteps", "is_new"), _DECIDER),  # when one is saved, it is new no more
     "BestByTraining": {"_seen": _DECIDER},
     "PeriodicEvaluation": dict.fromkeys(("last_result", "_last_timesteps", "_memories"), _DECIDER),
+    "TaskEvaluation": dict.fromkeys(("_last_episodes", "_last_timesteps"), _DECIDER),
     "Checkpointing": dict.fromkeys(("_last_timesteps", "_saved_milestones"), _DECIDER),
     "Freezing": dict.fromkeys(("is_warming_up", "warm_up"), _DECIDER),
     "Retention": {"_penalty": _DECIDER},
@@ -73,6 +74,9 @@ SAVED: dict[str, dict[str, str]] = {
 REBUILT: dict[str, dict[str, str]] = {
     "BaseAlgorithm": {
         "at_boundary": "set before learning starts",
+        "material": "read again from the datasets, which have not changed",
+        "teachers": "loaded again from their runs, which have not changed",
+        "validation_loss": "offered at the boundary that follows",
         "exploration_schedule": "a pure function, from the configuration and the fraction among the counters",
         **dict.fromkeys(
             ("actor", "actor_target", "critic", "critic_target", "q_net", "q_net_target", "quantile_net"), _OTHER_NAME
@@ -123,6 +127,11 @@ REBUILT: dict[str, dict[str, str]] = {
         "_env": "every evaluation starts from the same seeds; what it remembers is in the state of the callback",
         "_make_env": "from the configuration",
         "on_result": "set before learning starts, where the run is watched",
+        "file": _PLACE,
+    },
+    "TaskEvaluation": {
+        "_make_envs": "from the configuration; the environments are made for every evaluation",
+        "on_results": "set before learning starts, where the run is watched",
         "file": _PLACE,
     },
     "Checkpointing": {"folder": _PLACE, "_last_time": "a clock, started anew"},
@@ -194,6 +203,7 @@ SETTLED: dict[str, tuple[str, ...]] = {
     "EpisodeSeeds": ("_has_lasting_state",),
     "Logger": ("level",),
     "PeriodicEvaluation": ("seeds", "best", "stop_value"),
+    "TaskEvaluation": ("seeds",),
     "BestByTraining": ("model",),
     "Freezing": ("names",),
     "Retention": ("initial_coefficient", "_loss"),

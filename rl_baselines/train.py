@@ -211,7 +211,8 @@ def _auto_resume(given: dict[str, Any], argv: list[str], console: "Console") -> 
     from rl_baselines.run_folder import claimed, short
 
     plan, merged = plan_from(given)
-    if (merged.get("load_rl_model_path") or "").partition("@")[0] == "latest":
+    sources = (merged.get("load_rl_model_path") or "", *merged.get("teachers", ()))
+    if any(source.partition("@")[0] == "latest" for source in sources):
         raise UsageError("--auto-resume needs a source that stays the same: name the run instead of latest")
     options = _checked_options(merged)
     with claimed(Path(options.log_dir)):
@@ -270,7 +271,7 @@ def _carry_out(console: "Console", run: "TrainingRun", actions: "list[BoundaryAc
         closing(open_view(run, announce)) as view,
     ):
         _show_start(console, run)
-        with TrainingProgress(console, run.model, run.plan.steps_planned) as progress:
+        with TrainingProgress(console, run.model, run.plan.steps_planned, run.unit) as progress:
             train(run, [progress, stopper, *actions], outcome, announce, lambda: _show_transfer(console, run))
         view.show_comparisons(run)
     return outcome, view

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,23 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.her import HerReplayBuffer
 
 from rl_baselines.algorithms import find_algorithm
-from rl_baselines.callbacks import BestByTraining, BestModel, BoundaryAction, PeriodicEvaluation, StopTraining
+from rl_baselines.callbacks import (
+    BestByTraining,
+    BestByValidation,
+    BestModel,
+    BoundaryAction,
+    PeriodicEvaluation,
+    StopTraining,
+)
 from rl_baselines.checkpoint import SECOND_REPLAY_NAME
 from rl_baselines.checkpointing import Checkpointing, CheckpointWriter
 from rl_baselines.comparison import Comparison
-from rl_baselines.config import RunConfig, RunOptions, to_flat
+from rl_baselines.config import USUAL_EPISODE_WINDOW, RunConfig, RunOptions, to_flat
+from rl_baselines.distillation.algorithm import Distillation
+from rl_baselines.distillation.schooling import school
+from rl_baselines.distillation.settings import step_unit
 from rl_baselines.evaluation import EvaluationResult
+from rl_baselines.evaluations_file import EvaluationsFile
 from rl_baselines.machine import describe_machine, machine_differences
 from rl_baselines.model_building import build_model
 from rl_baselines.model_zip import load_tensors, read_model_zip
@@ -35,6 +47,7 @@ from rl_baselines.run_folder import RunFolder
 from rl_baselines.run_record import end_of_record, parent_folder
 from rl_baselines.seeding import derive_seed
 from rl_baselines.snapshot import capture, restore, restore_at_boundary, seconds_learning
+from rl_baselines.task_evaluation import TaskEvaluation, task_configs
 from rl_baselines.transfer.alignment import ElementMap
 from rl_baselines.transfer.freezing import make_freezing
 from rl_baselines.transfer.plan import TransferPlan
@@ -87,6 +100,8 @@ class TrainingRun:
         self.transfer: TransferPlan | None = None
         self.record: dict[str, Any] = {}
         torch.set_num_threads(self.config.algorithm.torch_threads or 1)
+        self._task_configs = task_configs(self.config, (plan.observation_space, plan.action_space))
+        self._evaluations = EvaluationsFile(folder.evaluations, tuple(self._task_configs))
         with ExitStack() as undo:
             seeds = [self.seed("environment", index) for index in range(self.config.vector.n_envs or 1)]
             self.env = make_training_env(self.config, seeds, folder.monitor, continues)
@@ -95,6 +110,7 @@ class TrainingRun:
                 self.env.training = False
             self.model = build_model(self.config, self.env, plan.learning_rate.schedule, self.seed("model"))
             scale_rates(self.model, self.config.algorithm.lr_scale)
+            self.schooling = school(self.model, self.config) if isinstance(self.model, Distillation) else None
             if self.config.fine_tuning.residual:
                 hold_parent(self.model)
             self.machine = describe_machine(self.model.device)
@@ -106,7 +122,9 @@ class TrainingRun:
             self.freezing = make_freezing(self.model, self.config, plan.steps_planned) if self.is_fine_tune else None
             self.retention = self._make_retention()
             self.evaluation = self._make_evaluation()
+            self.task_evaluation = self._make_task_evaluation()
             self.by_training = self._make_best_by_training()
+            self.by_validation = BestByValidation(self.best) if self.best.rule == "validation" else None
             self.checkpointing = Checkpointing(
                 self.writer, folder, self.best, options.save_interval, plan.steps_planned, options.keep_checkpoints
             )
@@ -138,21 +156,33 @@ class TrainingRun:
         def make_env() -> VecEnv:
             return self.make_evaluation_env(n_episodes, watched=evaluation.on_result is not None)
 
-        evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self.folder.evaluations)
+        evaluation = PeriodicEvaluation(self.model, make_env, frequency, n_episodes, self._evaluations)
         evaluation.best = self.best if settings.best_by == "eval" else None
         evaluation.stop_value = self.config.training.stop_value
         return evaluation
+
+    def _make_task_evaluation(self) -> TaskEvaluation | None:
+        if not self._task_configs:
+            return None
+        settings = self.config.evaluation
+        window, n_episodes = settings.eval_episode_window or USUAL_EPISODE_WINDOW, settings.eval_episodes
+        make_envs = {
+            task: partial(self.make_evaluation_env, n_episodes, config=config)
+            for task, config in self._task_configs.items()
+        }
+        return TaskEvaluation(self.model, make_envs, window, n_episodes, self._evaluations)
 
     def _make_best_by_training(self) -> BestByTraining | None:
         settings = self.config.evaluation
         return BestByTraining(self.best, settings.min_episodes_save) if settings.best_by == "train" else None
 
-    def make_evaluation_env(self, n_episodes: int, watched: bool = False) -> VecEnv:
-        """Build environments like the run's own to evaluate in; they normalize by the run's statistics.
+    def make_evaluation_env(self, n_episodes: int, watched: bool = False, config: RunConfig | None = None) -> VecEnv:
+        """Build environments to evaluate in; they normalize by the run's statistics.
 
         :param watched: whether an episode of the first one is watched
+        :param config: with another environment; None for environments like the run's own
         """
-        env = make_evaluation_env(self.config, min(n_episodes, MAX_EVALUATION_ENVS), watched=watched)
+        env = make_evaluation_env(config or self.config, min(n_episodes, MAX_EVALUATION_ENVS), watched=watched)
         share_statistics(self.env, env)
         return env
 
@@ -184,6 +214,11 @@ class TrainingRun:
         return parent_folder(self.record)
 
     @property
+    def unit(self) -> str:
+        """What its timesteps count: steps of environments, or states learnt from."""
+        return step_unit(self.config)
+
+    @property
     def is_fine_tune(self) -> bool:
         """Whether it began from a loaded model."""
         return self.config.fine_tuning.load_rl_model_path is not None
@@ -195,6 +230,7 @@ class TrainingRun:
             "freezing": self.freezing,
             "retention": self.retention,
             "evaluation": self.evaluation,
+            "task_evaluation": self.task_evaluation,
             "by_training": self.by_training,
             "best": self.best,
         }
@@ -217,6 +253,7 @@ class TrainingRun:
             "records": mark(self.folder),
             "machine": self.machine,
             "fingerprint": self.fingerprint,
+            **({} if self.schooling is None else {"schooling": {"identity": self.schooling.identity}}),
         }
 
     def restore(self, resumption: Resumption) -> None:
@@ -238,6 +275,8 @@ class TrainingRun:
         self.comparisons |= {name: EvaluationResult.from_state(result) for name, result in state["comparisons"].items()}
         resumption.rows += resume_rows(state, loaded, failed, isinstance(self.env, VecNormalize))
         resumption.rows += self._fine_tuning_rows()
+        if self.schooling is not None:
+            resumption.rows.append(("what is learnt from", "rebuilt", "read again, and unchanged"))
         resumption.reasons += machine_differences(state["machine"], self.machine)
         if "fingerprint" in state:  # older checkpoints have none
             resumption.reasons += machine_differences(state["fingerprint"], self.fingerprint)
@@ -298,7 +337,7 @@ class TrainingRun:
         :param actions: further things to do at boundaries
         :param outcome: filled in
         """
-        acting = (self.freezing, self.evaluation, self.by_training)
+        acting = (self.freezing, self.task_evaluation, self.evaluation, self.by_training, self.by_validation)
         mine: list[BoundaryAction] = [one for one in acting if one is not None]
         before_saving = [*mine, *actions]
         goes_on = self._take_up()
@@ -337,6 +376,8 @@ class TrainingRun:
 
     def _finish(self, outcome: Outcome) -> None:
         """Evaluate and save the last model, and write what the logger still holds."""
+        if self.task_evaluation is not None and not outcome.can_go_on:
+            self.task_evaluation.run()
         if self.evaluation is not None and not outcome.can_go_on:
             try:
                 self.evaluation.run()
@@ -349,7 +390,7 @@ class TrainingRun:
 
     def close(self, outcome: Outcome) -> None:
         """Write the record of the end, close the environments and give the folder free."""
-        best = {"timesteps": self.best.timesteps, "mean_reward": self.best.score, "by": self.best.rule}
+        best = {"timesteps": self.best.timesteps, self.best.measure: self.best.score, "by": self.best.rule}
         self.record |= end_of_record(
             {
                 "status": outcome.status,

@@ -18,6 +18,7 @@ from stable_baselines3.common.preprocessing import is_image_space, is_image_spac
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize, VecTransposeImage
 
 from rl_baselines.config import RunConfig, VectorConfig
+from rl_baselines.distillation.practice import environments_of
 from rl_baselines.env_wrappers import make_env
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.process_vec_env import ProcessVecEnv
@@ -83,12 +84,12 @@ def make_training_env(config: RunConfig, seeds: Sequence[int], monitor_folder: P
     :param monitor_folder: where the records of episodes go
     :param continues: whether they go on after those that are there
     """
-    environment = config.environment
+    environment, kwargs = config.environment, environments_of(config)
     factories = [
         EnvFactory(
             environment.env,
             environment.gym_packages,
-            environment.env_kwargs,
+            kwargs[index % len(kwargs)],
             seed,
             str(monitor_folder / f"{index:03d}"),
             continues,

@@ -140,7 +140,7 @@ COMPONENTS = {
     "observations": ("model/tensors", "model/vector", "model/lstm", "model/environments"),
     "counters": ("model/counters", "schedule", "steps_planned"),
     "episodes": ("model/windows",),
-    "best model and evaluations": ("deciders/best", "deciders/evaluation"),
+    "best model and evaluations": ("deciders/best", "deciders/evaluation", "deciders/task_evaluation"),
 }
 CLOCK = ("t",)  # of an episode's record: seconds since the environment was made
 

@@ -1,6 +1,7 @@
 """Worker processes that answer messages over a pipe, outlive the signals of a terminal and end with their parent."""
 
 import multiprocessing
+import multiprocessing.connection
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,14 @@ class Service(Protocol):
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process ended while its envs were in use."""
+    """A worker process ended while its envs were in use.
+
+    :param reason: how it ended, in words
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Worker:
@@ -76,7 +84,7 @@ class Worker:
         if code is not None and code < 0:
             reason += f" ({signal.Signals(-code).name})"
         envs = f"env {self.share[0]}" if len(self.share) == 1 else f"envs {self.share[0]} to {self.share[-1]}"
-        return WorkerDiedError(f"worker {self.number} ({envs}) died with {reason}; the vector env is closed")
+        return WorkerDiedError(f"worker {self.number} ({envs}) died with {reason}; the vector env is closed", reason)
 
     def ask_to_end(self) -> None:
         """Tell the worker to end, without waiting for it."""
@@ -90,6 +98,13 @@ class Worker:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
+
+
+def first_to_answer(workers: "Sequence[Worker]") -> Worker:
+    """Wait until one of some workers has answered, or has died, and give it: `Worker.receive` will not wait then."""
+    by_connection: dict[object, Worker] = {worker._connection: worker for worker in workers}
+    ready = multiprocessing.connection.wait([worker._connection for worker in workers])
+    return by_connection[ready[0]]
 
 
 def _serve(connection: Connection, inherited: Sequence[Connection], make_service: Callable[[], Service]) -> None:

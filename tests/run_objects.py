@@ -43,7 +43,17 @@ class Objects:
         self.run = run
         self.by_place: dict[str, Any] = {}
         self._places: dict[int, str] = {}
-        roots = ("model", "freezing", "retention", "evaluation", "by_training", "best", "checkpointing", "writer")
+        roots = (
+            "model",
+            "freezing",
+            "retention",
+            "evaluation",
+            "task_evaluation",
+            "by_training",
+            "best",
+            "checkpointing",
+            "writer",
+        )
         for name in roots:
             self._discover(name, getattr(run, name))
 

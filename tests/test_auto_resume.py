@@ -118,6 +118,7 @@ def test_a_fine_tune_is_found_again(tmp_path: Path) -> None:
     assert child.record["status"] == "finished" and len(folders(log_dir)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_is_being_trained_in_processes_is_refused_at_once(tmp_path: Path) -> None:
     """Another configuration is not held up either."""
     log_dir = tmp_path / "logs"

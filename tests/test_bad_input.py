@@ -103,12 +103,12 @@ def refusal(*args: object, log_dir: Path) -> str:
         (
             [*CARTPOLE, "--algo", "sac"],
             "sac cannot act in CartPole-v1: its action space is Discrete, sac needs Box; algorithms for Discrete: ppo, "
-            "a2c, dqn, trpo, qrdqn, ars, cma_es, ppo_lstm, maskable_ppo, random_agent",
+            "a2c, dqn, trpo, qrdqn, ars, cma_es, ppo_lstm, maskable_ppo, distillation, random_agent",
         ),
         (
             ["--env", "Pendulum-v1", "--algo", "dqn"],
             "dqn cannot act in Pendulum-v1: its action space is Box, dqn needs Discrete; algorithms for Box: ppo, a2c, "
-            "sac, td3, ddpg, trpo, tqc, crossq, ars, cma_es, ppo_lstm, random_agent",
+            "sac, td3, ddpg, trpo, tqc, crossq, ars, cma_es, ppo_lstm, distillation, random_agent",
         ),
         (
             ["--env", "DictionaryWalk-v0", *TOY, "--algo", "ars"],

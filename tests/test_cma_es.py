@@ -270,7 +270,10 @@ def test_a_fine_tune_searches_around_the_loaded_weights(parent: Run, tmp_path: P
             ("--freeze", "policy"),
             "--freeze does not go with cma_es, which moves its policy otherwise than by an optimiser",
         ),
-        (("--critic-warmup", 50), "--critic-warmup needs a critic apart from a trained policy, cma_es has none such"),
+        (
+            ("--critic-warmup", 50),
+            "--critic-warmup needs a critic that learns from returns, beside a policy; cma_es has none such",
+        ),
         (
             ("--retain", "kl"),
             "cma_es has no retention of kind kl; algorithms that have it: ppo, a2c, sac, td3, ddpg, tqc, crossq",

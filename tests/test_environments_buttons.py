@@ -476,6 +476,7 @@ def sweep(env, seed):
     return np.array(trace), n_moved - 1
 
 
+@pytest.mark.slow
 def test_distractors_that_were_pushed_leave_no_trace_in_the_next_episode(monkeypatch):
     """Neither in the motions of the arm nor in those of any body; things lie near, that they are met often."""
     monkeypatch.setattr(cluttered_button, "REGION_LOW", (0.3, -0.35))

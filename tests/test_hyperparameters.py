@@ -23,6 +23,7 @@ def test_the_table_has_every_algorithm_and_old_names() -> None:
         "cma_es",
         "crossq",
         "ddpg",
+        "distillation",
         "dqn",
         "maskable_ppo",
         "ppo",

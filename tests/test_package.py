@@ -167,6 +167,7 @@ def test_wheel_holds_code_and_data(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(PACKAGES)
 
 
+@pytest.mark.slow
 def test_installed_command_trains_with_a_shipped_preset(programs: Path, tmp_path: Path) -> None:
     """From another folder, the installed command trains and leaves a complete checkpoint."""
     where = "import rl_baselines, environments; print(rl_baselines.__file__, environments.__file__, sep='\\n')"

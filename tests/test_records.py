@@ -110,7 +110,7 @@ def test_run_is_described(tmp_path: Path) -> None:
     names = {item.name for group in CONFIG_GROUPS.values() for item in fields(group)}
     assert set(run.settings) == names
     unset = {"num_cpu", "stop_value", "eval_freq", "load_rl_model_path", "new_lr"}
-    unset |= {"norm", "retain_coef", "replay_mix", "freeze_until"}
+    unset |= {"norm", "retain_coef", "replay_mix", "freeze_until", "epochs_distillation", "eval_episode_window"}
     assert {name for name in names if run.settings[name] is None} == unset
 
 

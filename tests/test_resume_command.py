@@ -15,7 +15,7 @@ from test_resume_exact import CARTPOLE, COMMON, OFF_POLICY, ON_POLICY, PENDULUM,
 
 from environments import simulation
 from rl_baselines.beginnings import begin
-from rl_baselines.config import RunOptions
+from rl_baselines.config import RunOptions, check_settings
 from rl_baselines.layers import Layer
 from rl_baselines.resolution import plan_run
 from rl_baselines.train import main
@@ -120,7 +120,7 @@ def test_a_longer_horizon_continues_the_rate_and_decays_over_what_remains(tmp_pa
 def reference_with_rates(run: Run, rates: list[float], tmp_path: Path) -> dict[str, Any]:
     """The parameters of an uninterrupted run of the same length, each of whose updates is given its rate."""
     settings = {name: value for name, value in run.settings.items() if name not in ("load_rl_model_path", "new_lr")}
-    plan = plan_run([Layer("run", settings)], None)
+    plan = plan_run([Layer("run", check_settings(settings, "config.yaml"))], None)
     training = begin(plan, RunOptions(log_dir=str(tmp_path / "reference")), ())
     model: Any = training.model
     model.lr_schedule = lambda _: rates[model._rollout_start_timesteps // 32]

@@ -16,6 +16,7 @@ import toy_envs  # noqa: F401 - registers environments
 from run_objects import Objects, changed_attributes, stale_entries, state_differences, unknown_attributes
 from stable_baselines3 import A2C
 from stable_baselines3.common.base_class import BaseAlgorithm
+from teaching import homing, record
 
 from rl_baselines.algorithms import ALGORITHMS, Algorithm
 from rl_baselines.beginnings import begin, go_on
@@ -39,7 +40,10 @@ CARTPOLE, PENDULUM = {"env": "CartPole-v1"}, {"env": "Pendulum-v1"}
 ROLLOUT: dict[str, Any] = {"n_steps": 16}
 REPLAY: dict[str, Any] = {"learning_starts": 20, "batch_size": 8, "buffer_size": 70}
 CASES: dict[str, dict[str, Any]] = {
-    "ppo": {**CARTPOLE, "hyperparam": ROLLOUT, "num_stack": 2, "norm_reward": True, "best_by": "eval"},
+    "ppo": {
+        **{**CARTPOLE, "hyperparam": ROLLOUT, "num_stack": 2, "norm_reward": True, "best_by": "eval"},
+        **{"perform_cross_evaluation_cc": True, "eval_episode_window": 2, "cross_tasks": ("CartPole-v1",)},
+    },
     "a2c": {**CARTPOLE, "algo": "a2c"},
     "trpo": {**CARTPOLE, "algo": "trpo", "hyperparam": {**ROLLOUT, "batch_size": 16}},
     "ppo_lstm": {
@@ -74,6 +78,11 @@ CASES: dict[str, dict[str, Any]] = {
         **{"source": "ppo", "retain": "bc", "retain_decay": "linear", "freeze": ("value_net.bias",)},
         **{"freeze_until": 70, "critic_warmup": "50", "lr_warmup": 90, "lr_scale": {"critic": 0.5}},
     },
+    "distillation": {**CARTPOLE, "algo": "distillation", "hyperparam": {**ROLLOUT, "n_epochs": 1}, "taught_by": "a2c"},
+    "distillation_offline": {
+        **{"env": "Walk-v0", "algo": "distillation", "data": homing, "n_envs": 1, "epochs_distillation": 5},
+        "hyperparam": {"batch_size": 1},
+    },
     "a2c_fine_tune": {"source": "a2c", "algo": "a2c", "retain": "l2sp", "freeze": ("critic",)},
     "sac_fine_tune": {"source": "sac", "algo": "sac", "retain": "kl", "replay_mix": 0.5, "critic_warmup": "60"},
 }
@@ -93,7 +102,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
         *("model/tensors/_last_episode_starts", "model/vector/stack", "model/vector/normalization"),
         *("model/logger/values", "model/logger/counts", "model/logger/excluded"),
         *("model/random/python", "model/random/numpy", "model/random/torch", "model/random/actions"),
-        *("deciders/evaluation", "deciders/best"),
+        *("deciders/evaluation", "deciders/task_evaluation", "deciders/best"),
     ),
     "a2c": ("deciders/by_training",),
     "ars": ("model/counters/old_count", "model/tensors/weights"),
@@ -175,10 +184,16 @@ class Runs:
         return self._stop(run, timesteps)
 
     def _plan(self, settings: Mapping[str, Any]) -> RunPlan:
-        if "source" not in settings:
-            return plan_run([Layer("test", {**COMMON, **settings})], None)
-        source = self.trained(settings["source"]).run.folder.path
-        given = {name: value for name, value in {**COMMON, **settings}.items() if name != "source"}
+        given = {**COMMON, **settings}
+        if "taught_by" in given:
+            given["teachers"] = (str(self.trained(given.pop("taught_by")).run.folder.path),)
+        if "data" in given:
+            folder = self.folder / f"data_{len(self.all)}"
+            given["teacher_data_folder"] = (str(record(folder, given.pop("data"), n_episodes=25).path),)
+            del given["num_timesteps"]
+        if "source" not in given:
+            return plan_run([Layer("test", given)], None)
+        source = self.trained(given.pop("source")).run.folder.path
         return plan_from({**given, "load_rl_model_path": f"{source}@last"})[0]
 
     def restored(self, name: str, alter: Callable[[dict[str, Any]], None] = lambda state: None) -> Stopped:
@@ -316,7 +331,7 @@ def test_one_more_attribute_of_any_object_is_named(name: str, runs: Runs) -> Non
         "td3": {"TD3Policy", "Actor", "Adam", "VectorizedActionNoise", "ReplayBuffer", "ReplayChunks", "Monitor"},
         "ppo": {"ActorCriticPolicy", "RolloutBuffer", "DummyVecEnv", "VecFrameStack", "StackedObservations"}
         | {"VecNormalize", "EpisodeSeeds", "TimeLimit", "OrderEnforcing", "Logger", "BestModel", "Checkpointing"}
-        | {"PeriodicEvaluation", "CheckpointWriter", "ProgressFile", "CategoricalDistribution"},
+        | {"PeriodicEvaluation", "TaskEvaluation", "CheckpointWriter", "ProgressFile", "CategoricalDistribution"},
         "sac_her": {"HerReplayBuffer", "CombinedExtractor", "BestByTraining", "SquashedDiagGaussianDistribution"},
         "ppo_processes": {"ProcessVecEnv"},
         "ppo_fine_tune": {"Freezing", "Retention", "MemoryDistance", "ExtraLoss"},

@@ -62,7 +62,16 @@ class DictionaryWalk(Walk):
     def observe(self) -> Any:
         image = np.zeros((36, 36, 3), np.uint8)
         image[:, int(np.clip(self.position + 18, 0, 35))] = 255
-        return {"vector": super().observe(), "image": image}
+        return {"vector": Walk.observe(self), "image": image}
+
+
+class PictureWalk(Walk):
+    """A picture of the position: a white column."""
+
+    observation_space = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+
+    def observe(self) -> Any:
+        return DictionaryWalk.observe(self)["image"]
 
 
 class GoalWalk(Walk):
@@ -212,6 +221,7 @@ for env_class in (
     Walk,
     MaskedWalk,
     DictionaryWalk,
+    PictureWalk,
     GoalWalk,
     LeakingGoalWalk,
     DrawingWalk,

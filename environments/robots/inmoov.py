@@ -1,7 +1,7 @@
 """The InMoov humanoid, a life-size upper body, moved by its right hand or by its joints."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from environments.bullet import pybullet
 from environments.camera import Vector
 from environments.dynamics import Dynamics
 from environments.options import EnvOptions, Settings, option
-from environments.robots.actions import action_index, action_vector
+from environments.robots.actions import action_index, action_vector, index_toward, vector_toward
 from environments.robots.robot import Robot
 from environments.simulation import ASSETS, Simulation
 
@@ -259,6 +259,22 @@ class InmoovRobot(Robot):
             x, y, z = action_vector(action, len(self.axes))
             self._displace((x, y, z), CONTINUOUS_STEP_M)
 
+    def action_toward(self, goal: Vector) -> Any:
+        """Give the action that leads the right hand straight towards a place.
+
+        :param goal: in world metres
+        """
+        if self._moves_joints:
+            now = [state[0] for state in self._controlled_states()]
+            wanted = list(now)
+            for place, angle in self._angles_to(goal, self._link_state()):
+                wanted[place] = angle
+            return vector_toward(now, wanted, JOINT_STEP_RAD)
+        if not self._is_discrete:
+            return vector_toward(self.position(), goal, CONTINUOUS_STEP_M)
+        moves = [[self._discrete_step * unit for unit in direction] for direction in DIRECTIONS]
+        return np.int64(index_toward(moves, self.position(), goal))
+
     def idle(self) -> None:
         """Take in that no action has come yet: the command stays where it is."""
         self._displacement = STILL
@@ -295,21 +311,27 @@ class InmoovRobot(Robot):
         ]
 
     def _aim_hand(self) -> None:
-        """Move the commanded position by one displacement and set the joint targets that lead the hand there.
-
-        Inverse kinematics takes a position of the wrist; the palm is ahead of it by as much as at the moment.
-        """
+        """Move the commanded position by one displacement and set the joint targets that lead the hand there."""
         state = self._link_state()
-        hand, wrist = state[0], state[4]
+        hand = state[0]
         x, y, z = (
             min(max(commanded + move, live - LEAD_M, low), live + LEAD_M, high)
             for commanded, move, live, (low, high) in zip(self._hand, self._displacement, hand, self._box, strict=True)
         )
         self._hand = (x, y, z)
-        goal = (x - hand[0] + wrist[0], y - hand[1] + wrist[1], z - hand[2] + wrist[2])
-        angles = self._inverse_kinematics(targetPosition=goal)
+        for place, angle in self._angles_to(self._hand, state):
+            self._joint_targets[place] = angle
+
+    def _angles_to(self, goal: Vector, state: Any) -> Iterator[tuple[int, float]]:
+        """Yield the angles that lead the hand to a place, in radians, with the index of each controlled joint.
+
+        Inverse kinematics takes a position of the wrist; the palm is ahead of it by as much as at the moment.
+        """
+        hand, wrist = state[0], state[4]
+        wrist_goal = (goal[0] - hand[0] + wrist[0], goal[1] - hand[1] + wrist[1], goal[2] - hand[2] + wrist[2])
+        angles = self._inverse_kinematics(targetPosition=wrist_goal)
         for place, joint in self._chain:
-            self._joint_targets[place] = self._within_limits(joint, angles[joint])
+            yield place, self._within_limits(joint, angles[joint])
 
     def _within_limits(self, joint: int, angle: float) -> float:
         """Give the angle a joint can have that is nearest to one asked for, in radians."""

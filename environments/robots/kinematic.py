@@ -10,9 +10,12 @@ from gymnasium import spaces
 from environments.camera import Vector
 from environments.dynamics import Dynamics
 from environments.options import EnvOptions
-from environments.robots.actions import action_index, action_vector
+from environments.robots.actions import action_index, action_vector, index_toward, vector_toward
 from environments.robots.robot import Robot
 from environments.simulation import Simulation
+
+EDGE_M = 0.001
+"""That a script keeps from the bounds, which rounding must not make it cross."""
 
 
 class KinematicRobot(Robot):
@@ -79,6 +82,21 @@ class KinematicRobot(Robot):
         self._dx, self._dy = x * self._step, y * self._step
         self.has_bumped = False
 
+    def action_toward(self, goal: Vector) -> Any:
+        """Give the action that leads straight towards a place and not out of bounds.
+
+        :param goal: in world metres
+        """
+        place = (self._x, self._y)
+        if not self._is_discrete:
+            bounds = zip(goal, self.position_low, self.position_high, strict=True)
+            inside = [min(max(there, low + EDGE_M), high - EDGE_M) for there, low, high in bounds]
+            n_axes = len(self.axes)
+            return vector_toward(place[:n_axes], inside[:n_axes], self._step)
+        moves = [(x * self._step, y * self._step) for x, y in self.directions]
+        allowed = [index for index, (x, y) in enumerate(moves) if self._is_inside(self._x + x, self._y + y)]
+        return np.int64(allowed[index_toward([moves[index] for index in allowed], place, goal[:2])])
+
     def idle(self) -> None:
         """Take in that no action has come yet: hold still."""
         self._dx = self._dy = 0.0
@@ -87,11 +105,14 @@ class KinematicRobot(Robot):
     def advance(self) -> None:
         """Make one move, unless it would lead out of bounds."""
         x, y = self._x + self._dx, self._y + self._dy
-        low, high = self.position_low, self.position_high
-        if low[0] <= x <= high[0] and low[1] <= y <= high[1]:
+        if self._is_inside(x, y):
             self._x, self._y = x, y
         else:
             self.has_bumped = True
+
+    def _is_inside(self, x: float, y: float) -> bool:
+        low, high = self.position_low, self.position_high
+        return low[0] <= x <= high[0] and low[1] <= y <= high[1]
 
     def position(self) -> Vector:
         """Give the position on the floor, in world metres."""

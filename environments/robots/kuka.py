@@ -12,7 +12,7 @@ from environments.bullet import pybullet
 from environments.camera import Vector
 from environments.dynamics import Dynamics
 from environments.options import EnvOptions, Settings, option
-from environments.robots.actions import action_index, action_vector
+from environments.robots.actions import action_index, action_vector, index_toward, vector_toward
 from environments.robots.robot import Robot
 from environments.simulation import PYBULLET_DATA, Simulation
 
@@ -136,6 +136,7 @@ class KukaArm(Robot):
         self._step = simulation.step
         self._link_state = simulation.bind(pybullet.getLinkState, body, POSITION_LINK, computeForwardKinematics=1)
         self._joint_states = simulation.bind(pybullet.getJointStates, body, range(N_JOINTS))
+        self._tool_state = simulation.bind(pybullet.getLinkState, body, CONTROLLED_LINK, computeForwardKinematics=1)
         self._joint_limits = [simulation.bind(pybullet.getJointInfo)(body, i)[8:10] for i in range(N_JOINTS)]
         self._scale_body = simulation.scaling_of("robot")
         self._bind_motors(simulation, body)
@@ -216,6 +217,26 @@ class KukaArm(Robot):
             x, y, z = action_vector(action, len(AXES))
             step = CONTINUOUS_STEP_M + CONTINUOUS_NOISE_M * rng.standard_normal()
             self._displace((x, y, -abs(z) if self._force_down else z), step)
+
+    def action_toward(self, goal: Vector) -> Any:
+        """Give the action that leads the gripper straight towards a place.
+
+        What is commanded is another link; the gripper is ahead of it by as much as at the moment.
+
+        :param goal: in world metres
+        """
+        gripper, tool = self.position(), self._tool_state()[4]
+        wanted = [there - point + held for there, point, held in zip(goal, gripper, tool, strict=True)]
+        if self._moves_joints:
+            angles = self._inverse_kinematics(targetPosition=wanted)[:N_ARM_JOINTS]
+            return vector_toward(self.joints()[:N_ARM_JOINTS], angles, JOINT_STEP_RAD)
+        inside = [
+            min(max(value, low), high) for value, low, high in zip(wanted, self._box_low, self._box_high, strict=True)
+        ]
+        if not self._is_discrete:
+            return vector_toward(self._effector, inside, CONTINUOUS_STEP_M)
+        moves = [[self._discrete_step * unit for unit in direction] for direction in self._directions]
+        return np.int64(index_toward(moves, self._effector, inside))
 
     def idle(self) -> None:
         """Take in that no action has come yet: the command stays where it is."""

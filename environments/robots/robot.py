@@ -101,6 +101,13 @@ class Robot(ABC):
         """
 
     @abstractmethod
+    def action_toward(self, goal: Vector) -> Any:
+        """Give the action that leads the robot's point of interest straight towards a place, as a script would.
+
+        :param goal: in world metres
+        """
+
+    @abstractmethod
     def idle(self) -> None:
         """Take in that no action has come yet: hold still."""
 

@@ -26,6 +26,8 @@ CAP_LINK = 0
 CAP_REST_M = 0.1
 CAP_FORCE_N = 5.0
 N_CONTACTS = 5
+ABOVE_M = 0.03
+PUSH_M = 0.15
 SUCCESS_REWARD = 50.0
 FAILURE_REWARD = -250.0
 
@@ -165,6 +167,15 @@ class ButtonTask(Task):
         x = self.centre[0] + RANDOM_X_M * rng.uniform(low, high)
         y = self.centre[1] + RANDOM_Y_M * rng.uniform(low, high)
         return ((x, y),)
+
+    def waypoint(self, position: Vector) -> Vector:
+        """Give the place to go to next: above the button at the same height, then down, deeper than the cap.
+
+        :param position: of the robot, in world metres
+        """
+        x, y, z = self.target
+        is_above = math.dist(position[:2], (x, y)) < ABOVE_M
+        return (x, y, z - PUSH_M if is_above else position[2])
 
     def evaluate(self, position: Vector, has_bumped: bool) -> tuple[float, bool, bool]:
         """Give reward, terminated and success from the contacts and the distance to the target.

@@ -6,6 +6,7 @@ The tasks of continual learning of Traoré et al. 2019 (DisCoRL, arXiv 1907.0585
 import math
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,8 +23,25 @@ SCALE = 10.0
 N_STEPS_BACK = 9
 BUMP_REWARD = -100.0
 N_SHORT_STEPS = 75
+N_POINTS = 120
+AHEAD = 5
+"""Points of a path by which a script that follows it looks ahead."""
 BLUE: Colour = (0.1, 0.2, 0.9)
 GREEN: Colour = (0.1, 0.7, 0.15)
+ANGLES = tuple(2 * math.pi * number / N_POINTS for number in range(N_POINTS))
+
+
+def _on_square(angle: float) -> Vector:
+    """Give the point of the square in a direction from the centre."""
+    x, y = math.cos(angle), math.sin(angle)
+    scale = PATH_SIZE_M / max(abs(x), abs(y))
+    return (scale * x, scale * y, 0.0)
+
+
+def _on_lemniscate(angle: float) -> Vector:
+    """Give a point of Bernoulli's lemniscate: x = a cos t / (1 + sin^2 t), y = x sin t, a the root of 2 R^2."""
+    x = math.sqrt(2) * PATH_SIZE_M * math.cos(angle) / (1 + math.sin(angle) ** 2)
+    return (x, x * math.sin(angle), 0.0)
 
 
 class FollowPath(FieldTask):
@@ -36,6 +54,8 @@ class FollowPath(FieldTask):
     """
 
     target_name = "centre"
+    points: ClassVar[Sequence[Vector]]
+    """Of the path, in order, ``N_POINTS`` of them; the first follows on the last."""
 
     def __init__(self, options: EnvOptions, settings: Settings) -> None:
         super().__init__(options, settings)
@@ -73,6 +93,14 @@ class FollowPath(FieldTask):
         reward = SCALE * (1.0 - self._offset(position[0], position[1]) ** 2) * way
         return reward + (BUMP_REWARD if has_bumped else 0.0), False, None
 
+    def waypoint(self, position: Vector) -> Vector:
+        """Give the place to go to next: a bit further on along the path.
+
+        :param position: of the robot, in world metres
+        """
+        nearest = min(range(N_POINTS), key=lambda index: math.dist(self.points[index], position))
+        return self.points[(nearest + AHEAD) % N_POINTS]
+
     @abstractmethod
     def _offset(self, x: float, y: float) -> float:
         """Tell how far a position is off the path: zero on it."""
@@ -93,6 +121,7 @@ class FollowCircle(FollowPath):
     """
 
     colour = BLUE
+    points = tuple((PATH_SIZE_M * math.cos(angle), PATH_SIZE_M * math.sin(angle), 0.0) for angle in ANGLES)
     settings_type: ClassVar[type[Settings]] = CircleSettings
 
     def __init__(self, options: EnvOptions, settings: CircleSettings) -> None:
@@ -108,6 +137,7 @@ class FollowSquare(FollowPath):
     """A square around the centre, its sides along the axes."""
 
     colour = GREEN
+    points = tuple(_on_square(angle) for angle in ANGLES)
 
     def _offset(self, x: float, y: float) -> float:
         return max(abs(x), abs(y)) - PATH_SIZE_M
@@ -131,6 +161,7 @@ class FollowEight(FollowPath):
     """
 
     colour = GREEN
+    points = tuple(_on_lemniscate(angle) for angle in ANGLES)
     settings_type: ClassVar[type[Settings]] = EightSettings
 
     def __init__(self, options: EnvOptions, settings: EightSettings) -> None:

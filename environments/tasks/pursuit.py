@@ -14,9 +14,14 @@ from environments.tasks.field import FieldTask
 BOUND_M = 0.85
 SPEED_M = 0.05
 N_STEPS_A_TURN = 70
-CHASE_NEAR_M, CHASE_FAR_M = 0.3, 0.4
+CHASE_NEAR_M, CHASE_M, CHASE_FAR_M = 0.3, 0.35, 0.4
+NEARLY_ZERO_M = 1e-9
 ESCAPE_DISTANCE_M = 0.4
 BAND_NEAR_M, BAND_FAR_M = 0.3, 0.6
+REFUGES: tuple[Vector, ...] = tuple((x, y, 0.0) for x in (-0.7, 0.0, 0.7) for y in (-0.7, 0.0, 0.7) if x or y)
+"""Places to flee to, at the border of the floor."""
+FLIGHT = 0.5
+"""Way of the pursuer in the time in which the robot makes a metre, in metres."""
 YELLOW: Colour = (0.95, 0.8, 0.05)
 
 
@@ -72,6 +77,16 @@ class Chase(MovingMarker):
         if abs(x) <= BOUND_M and abs(y) <= BOUND_M:
             self.target = (x, y, 0.0)
 
+    def waypoint(self, position: Vector) -> Vector:
+        """Give the nearest place that is as far from the marker as the robot should be.
+
+        :param position: of the robot, in world metres
+        """
+        x, y, _ = self.target
+        way_x, way_y = position[0] - x, position[1] - y
+        scale = CHASE_M / max(math.hypot(way_x, way_y), NEARLY_ZERO_M)
+        return (x + scale * way_x, y + scale * way_y, 0.0)
+
     def evaluate(self, position: Vector, has_bumped: bool) -> tuple[float, bool, bool | None]:
         """Give reward, terminated (never) and whether the robot is as far from the marker as it should be.
 
@@ -115,6 +130,13 @@ class Escape(MovingMarker):
         else:
             y += math.copysign(min(SPEED_M, abs(gap_y)), gap_y)
         self.target = (x, y, 0.0)
+
+    def waypoint(self, position: Vector) -> Vector:
+        """Give the place to flee to: where the robot is ahead of the pursuer by most.
+
+        :param position: of the robot, in world metres
+        """
+        return max(REFUGES, key=lambda place: math.dist(place, self.target) - FLIGHT * math.dist(place, position))
 
     def evaluate(self, position: Vector, has_bumped: bool) -> tuple[float, bool, bool | None]:
         """Give reward, terminated (never) and whether the robot is out of reach.

@@ -81,6 +81,13 @@ class Task(ABC):
         :param has_bumped: whether the robot's action was blocked
         """
 
+    def waypoint(self, position: Vector) -> Vector:
+        """Give the place to go to next, straight, for one who knows the way: the target, unless a task says otherwise.
+
+        :param position: of the robot, in world metres
+        """
+        return self.target
+
     def feature_names(self, point_name: str) -> tuple[str, ...]:
         """Give the name of each element of the ground truth.
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from rl_baselines.evaluations_file import read_task_evaluations
 from rl_baselines.live.events import Event, Matrix, Path, Picture, Scalars, Text
-from rl_baselines.live.panels import EPISODE_REWARD, PARENT
+from rl_baselines.live.panels import EPISODE_REWARD, EVALUATION, PARENT
 from rl_baselines.live.safety import safe_name
 from rl_baselines.plots import read_episodes, read_evaluations
 from rl_baselines.progress_file import FIRST_COLUMN, complete_rows
@@ -20,7 +21,6 @@ from rl_baselines.run_record import parent_folder
 from rl_baselines.transfer.before_and_after import AFTER_BEST, AFTER_LAST, BEFORE, CHILD_AT_HOME, PARENT_AT_HOME
 
 SETTINGS = "Settings"
-EVALUATION = "eval/"
 MAX_RUN_NAME = 180
 OLD_ENV, NEW_ENV = "parent's environment", "new environment"
 
@@ -56,6 +56,8 @@ def series_events(folder: RunFolder) -> Iterator[Scalars]:
     for row in read_evaluations(folder.evaluations).to_dict("records"):
         timesteps = int(row.pop("timesteps"))
         yield Scalars(timesteps, {EVALUATION + str(name): value for name, value in row.items() if value == value})
+    for timesteps, figures in read_task_evaluations(folder.evaluations):
+        yield Scalars(timesteps, {EVALUATION + name: value for name, value in figures.items()})
     episodes = read_episodes(folder.monitor)
     for timesteps, reward in zip(episodes.timesteps.tolist(), episodes.rewards.tolist(), strict=True):
         yield Scalars(timesteps, {EPISODE_REWARD: reward})

@@ -11,9 +11,10 @@ from PIL import Image
 from stable_baselines3.common.logger import KVWriter
 
 from rl_baselines.evaluation import EvaluationResult
+from rl_baselines.evaluations_file import task_figures
 from rl_baselines.live.events import Event, Path, Picture, Scalars, Watcher
-from rl_baselines.live.history import EVALUATION, comparison_events, parent_events, series_events, settings_event
-from rl_baselines.live.panels import EPISODE_REWARD
+from rl_baselines.live.history import comparison_events, parent_events, series_events, settings_event
+from rl_baselines.live.panels import EPISODE_REWARD, EVALUATION
 from rl_baselines.live.writer import VisdomWriter
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.training import TrainingRun
@@ -56,6 +57,13 @@ class LiveView:
         model.on_episode = _Episodes(self.put, played)
         if run.evaluation is not None:
             run.evaluation.on_result = _Evaluations(self.put, run)
+        if run.task_evaluation is not None:
+            run.task_evaluation.on_results = lambda results: self._show_tasks(run.model.num_timesteps, results)
+
+    def _show_tasks(self, timesteps: int, results: Mapping[str, EvaluationResult]) -> None:
+        """Tell the figures of an evaluation on several tasks."""
+        known = {name: float(value) for name, value in task_figures(results).items() if value is not None}
+        self.put(Scalars(timesteps, {EVALUATION + name: value for name, value in known.items()}))
 
     def show_comparisons(self, run: TrainingRun) -> None:
         """Tell what the evaluations before and after a fine-tune gave."""

@@ -15,10 +15,13 @@ EPISODE_REWARD = "episode/reward"
 MEAN_REWARD = "rollout/ep_rew_mean"
 PARENT = "parent/"
 """Before the name of a series: it is of the parent, at timesteps below 0."""
+EVALUATION = "eval/"
+"""Before the name of a series: it is of evaluations; those on other tasks have the label of the task next."""
 TIMESTEPS = "environment timesteps"
 TIMESTEPS_OF_CHILD = "environment timesteps (0: hand-over from the parent)"
 
 BLUE, ORANGE, GREEN = "#1f5fa8", "#d95f02", "#2a8a57"
+TASK_COLOURS = (*RUN_COLOURS, "#c2185b", "#5d6d7e")
 FAINT = 0.3
 
 Style = Literal["line", "points", "dashed"]
@@ -120,6 +123,10 @@ class _Lines:
             return Trace(name, x, self.sign * y, colour)
         return Trace(name, x, self.sign * y, colour, low=low, high=high, band=band)
 
+    def has_any(self, series: Set[str]) -> bool:
+        """Tell whether any of some series stands in the panel."""
+        return bool(self.reads & series)
+
 
 @dataclass(frozen=True)
 class _Derived:
@@ -131,6 +138,45 @@ class _Derived:
 
     reads: frozenset[str]
     make: Callable[[str, Board], Panel | None]
+
+    def has_any(self, series: Set[str]) -> bool:
+        """Tell whether any of some series stands in the panel."""
+        return bool(self.reads & series)
+
+
+@dataclass(frozen=True)
+class _ByTask:
+    """Makes a panel with a line for each task that a run is evaluated on, in the order in which they were first told.
+
+    :param figure: what is drawn of each evaluation
+    :param low: the lower end of its interval
+    :param high: the upper end
+    """
+
+    title: str
+    y_label: str
+    figure: str
+    low: str
+    high: str
+
+    def has_any(self, series: Set[str]) -> bool:
+        """Tell whether any of some series stands in the panel."""
+        return any(self._task_of(name) is not None for name in series)
+
+    def make(self, key: str, board: Board) -> Panel | None:
+        """Give the panel; None where no task was evaluated."""
+        found = {name: task for name in board.series if (task := self._task_of(name)) is not None}
+        traces = []
+        for colour, (name, task) in zip(cycle(TASK_COLOURS), found.items(), strict=False):
+            x, y = board.series[name].extremes()
+            low, high = (_values_at(board.series.get(f"{EVALUATION}{task}/{end}"), x) for end in (self.low, self.high))
+            traces.append(Trace(task, x, y, colour, low=low, high=high, band="95 % interval"))
+        return Panel(key, self.title, self.y_label, tuple(traces)) if traces else None
+
+    def _task_of(self, series: str) -> str | None:
+        """Give the task of a series of this panel's figure; None for other series."""
+        name, _, figure = series.removeprefix(EVALUATION).rpartition("/")
+        return name if name and figure == self.figure and series.startswith(EVALUATION) else None
 
 
 def _values_at(series: Series | None, x: np.ndarray) -> np.ndarray | None:
@@ -167,7 +213,7 @@ def _episodes(key: str, board: Board) -> Panel | None:
     return Panel(key, "Training episodes", "reward of an episode", tuple(traces), x_label, hand_over=parent is not None)
 
 
-PANELS: Mapping[str, _Lines | _Derived] = {
+PANELS: Mapping[str, _Lines | _Derived | _ByTask] = {
     "reward": _Lines("Training reward", "mean reward of 100 episodes", {MEAN_REWARD: "training"}),
     "reward_smoothed": _Derived(frozenset({MEAN_REWARD}), _smoothed_reward),
     "episodes": _Derived(frozenset({EPISODE_REWARD, PARENT + EPISODE_REWARD}), _episodes),
@@ -175,6 +221,9 @@ PANELS: Mapping[str, _Lines | _Derived] = {
         *("Evaluation", "mean reward of an episode", {"eval/mean_reward": "evaluation"}),
         parents=True,
         bands={"eval/mean_reward": ("eval/reward_low", "eval/reward_high", "95 % interval")},
+    ),
+    "tasks": _ByTask(
+        *("Evaluation on several tasks", "mean reward of an episode", "mean_reward", "reward_low", "reward_high")
     ),
     "success": _Lines(
         *("Success", "share of episodes", {"eval/success_rate": "evaluation", "rollout/success_rate": "training"}),
@@ -255,4 +304,4 @@ def compared(boards: Mapping[str, Board]) -> Iterator[Panel]:
 
 def panels_with(series: Set[str]) -> set[str]:
     """Give the keys of the panels in which any of some series stands."""
-    return {key for key, maker in PANELS.items() if maker.reads & series}
+    return {key for key, maker in PANELS.items() if maker.has_any(series)}

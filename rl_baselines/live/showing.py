@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from rl_baselines.config import MEASURES
 from rl_baselines.live.board import Board
 from rl_baselines.live.connection import Address, Connection, url_of
 from rl_baselines.live.history import events_of, page_name
@@ -66,7 +67,9 @@ def facts_of(run: RunFolder) -> Iterator[tuple[str, str]]:
         yield "time", f"{record['seconds']:.0f} s"
     if record.get("best"):
         best = record["best"]
-        yield "best model", f"mean reward {best['mean_reward']:.3g} at step {best['timesteps']:,} (by {best['by']})"
+        measure = MEASURES[best["by"]]
+        score = f"{measure.replace('_', ' ')} {best[measure]:.3g}"
+        yield "best model", f"{score} at step {best['timesteps']:,} (by {best['by']})"
     if record.get("parent"):
         yield "parent", f"{record['parent']['path']}, after {record['parent']['timesteps']:,} steps"
     for name, result in record.get("comparisons", {}).items():

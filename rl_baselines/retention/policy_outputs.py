@@ -93,7 +93,15 @@ def action_parameters(policy: Any, observations: Any) -> dict[str, torch.Tensor]
         return {"q_values": policy.q_net(observations)}
     if hasattr(policy, "quantile_net"):
         return {"q_values": policy.quantile_net(observations).mean(dim=1)}
-    distribution = policy.get_distribution(observations)
+    return distribution_parameters(policy.get_distribution(observations))
+
+
+def distribution_parameters(distribution: Any) -> dict[str, torch.Tensor]:
+    """Give the parameters of one of Stable-Baselines3's distributions that is not squashed.
+
+    :param distribution: of n actions
+    :return: tensors (n, size), named as in `OutputKind`
+    """
     parts = distribution.distributions if hasattr(distribution, "distributions") else distribution.distribution
     if isinstance(parts, list):
         return {"logits": torch.cat([part.logits for part in parts], dim=1)}

@@ -23,6 +23,8 @@ from rl_baselines.transfer.source_replay import has_replay
 WITHOUT_GRADIENTS = ("trpo", "ars", "cma_es", "random_agent")
 """Algorithms that move their policy otherwise than by an optimiser's steps."""
 WITHOUT_CRITIC = ("dqn", "qrdqn")
+WITHOUT_RETURNS = ("distillation",)
+"""Algorithms whose critic learns otherwise than from the policy's returns."""
 WITH_BATCH_STATISTICS = ("crossq",)
 """Algorithms whose networks would change while their parameters stand still."""
 CHECKED_ELSEWHERE = ("load_rl_model_path", "new_lr")
@@ -153,8 +155,10 @@ def _check_algorithm(config: RunConfig, algorithm: str) -> None:
     if asks_for_warmup:
         if not settings.critic_warmup.isdigit():
             raise UsageError(f"--critic-warmup expects auto, off or a number of steps, got {settings.critic_warmup}")
-        if algorithm in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC):
-            raise UsageError(f"--critic-warmup needs a critic apart from a trained policy, {algorithm} has none such")
+        if algorithm in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC, *WITHOUT_RETURNS):
+            raise UsageError(
+                f"--critic-warmup needs a critic that learns from returns, beside a policy; {algorithm} has none such"
+            )
     if find_algorithm(algorithm).on_policy:
         asks_for_buffer = bool(settings.load_parts) and "replay-buffer" in parse_parts(settings.load_parts)
         if asks_for_buffer or settings.replay_mix is not None:
@@ -172,6 +176,10 @@ def _parts(config: RunConfig, source: Source, inherited: Mapping[str, Any]) -> t
         changes = value_changes(config, inherited)
         if changes and config.algorithm.algo not in WITHOUT_CRITIC:
             resets["critic"] = f"it would foretell other returns: {'; '.join(changes)}"
+        if source.algorithm != config.algorithm.algo and source.algorithm in WITHOUT_RETURNS:
+            resets["optimizer"] = f"its moments are of the loss of {source.algorithm}"
+            if not source.fields.get("value_coef"):
+                resets["critic"] = "the student has learnt no values"
     if settings.reset_optimizer:
         if settings.load_parts and "optimizer" in parts:
             raise UsageError("--reset-optimizer and --load-parts optimizer contradict each other; give one of them")
@@ -275,5 +283,6 @@ def _critic_warmup(config: RunConfig, algorithm: str, inherited: Mapping[str, An
     asked = config.fine_tuning.critic_warmup
     if asked != "auto":
         return asked
-    able = algorithm not in (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC, *WITH_BATCH_STATISTICS) and "policy" in parts
+    unable = (*WITHOUT_GRADIENTS, *WITHOUT_CRITIC, *WITHOUT_RETURNS, *WITH_BATCH_STATISTICS)
+    able = algorithm not in unable and "policy" in parts
     return "auto" if able and ("critic" not in parts or _is_another_env(config, inherited)) else "off"

@@ -6,7 +6,7 @@ from typing import Any
 
 from environments.registry import ENVIRONMENTS, task_of, task_options
 from rl_baselines.algorithms import find_algorithm
-from rl_baselines.config import FineTuningConfig
+from rl_baselines.config import DistillationConfig, FineTuningConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.foreign.settings import foreign_layer
 from rl_baselines.layers import Layer, without_shortcuts
@@ -14,7 +14,8 @@ from rl_baselines.sources import Source
 
 NOT_INHERITED = (
     *("seed", "stop_value", "device", "lr_warmup", "lr_scale"),
-    *(item.name for item in fields(FineTuningConfig)),
+    *("perform_cross_evaluation_cc", "eval_episode_window", "cross_tasks"),
+    *(item.name for item in (*fields(FineTuningConfig), *fields(DistillationConfig))),
 )
 
 
@@ -25,17 +26,38 @@ def inherited_layer(source: Source, given: Mapping[str, Any]) -> tuple[Layer, li
     :raises UsageError: when a setting is needed that the source does not tell
     """
     algo = source.algorithm
-    if algo is not None and given.get("algo") is not None and find_algorithm(given["algo"]).name != algo:
-        raise UsageError(
-            f"{source} is a model of {algo}, --algo {given['algo']} cannot continue it; leave --algo out or take "
-            f"another source"
-        )
+    if algo is not None and given.get("algo") is not None:
+        able = {algo, find_algorithm(algo).continued_by}
+        if find_algorithm(given["algo"]).name not in able:
+            raise UsageError(
+                f"{source} is a model of {algo}, --algo {given['algo']} cannot continue it; leave --algo out or take "
+                f"another source"
+            )
     layer, notes = _from_run(source.settings, given) if source.settings else foreign_layer(source, given)
+    if algo is not None and find_algorithm(algo).continued_by:
+        notes += _hand_over(layer.values, given)
     epsilon = layer.values["hyperparam"].get("exploration_final_eps")
     if epsilon is not None:
         layer.values["hyperparam"]["exploration_initial_eps"] = epsilon
         notes.append(f"exploration at random (its share starts at {epsilon:g}, where the source's ended)")
     return layer, notes
+
+
+def _hand_over(values: Any, given: Mapping[str, Any]) -> list[str]:
+    """Let the algorithm that continues another one's models take over, and say what is not kept.
+
+    Of a student neither hyperparameters nor lengths mean the same to another algorithm, nor to one that has other
+    lessons.
+
+    :param values: settings of the source, changed in place
+    """
+    row = find_algorithm(values["algo"])
+    values["algo"] = find_algorithm(given.get("algo") or row.continued_by).name
+    values["hyperparam"] = {}
+    left_out = ("lr_decay", "num_timesteps", "n_envs", "num_cpu", "vec_env", "eval_freq", "best_by")
+    for name in left_out:
+        values.pop(name, None)
+    return [f"hyperparameters, numbers of environments and timesteps, and how the best model is found, of {row.name}"]
 
 
 def _from_run(settings: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[Layer, list[str]]:

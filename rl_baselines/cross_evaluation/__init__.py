@@ -1,0 +1,1 @@
+"""Every policy on every task, with common start seeds."""

@@ -1,0 +1,1 @@
+"""Distillation: one student learns to do what one or more teachers do."""
