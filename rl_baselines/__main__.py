@@ -15,6 +15,7 @@ VERBS = {
     "lineage": "show the runs that a run descends from, and those that descend from it",
     "diff": "show what differs between the settings of two runs",
     "live": "start, stop and list the servers of the live view of trainings",
+    "continual": "learn task after task with several methods, and measure what each forgets",
     "demonstration": "train a Kuka arm, fine-tune it and check that both worked",
 }
 
