@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -39,8 +40,9 @@ def draw_tables(outcome: Outcome) -> Figure:
 def _draw_table(axes: Axes, outcome: Outcome, method: str) -> None:
     scores, labels = outcome.scores[method], [task.label for task in outcome.experiment.tasks]
     means = scores.mean(axis=2)
-    axes.set_facecolor(NO_FIGURE)
-    axes.imshow(np.clip(means, 0, 1), cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
+    colours = matplotlib.colormaps["Blues"].with_extremes(bad=NO_FIGURE)
+    axes.imshow(np.clip(means, 0, 1), cmap=colours, vmin=0, vmax=1.15, aspect="auto")
+    axes.set_ylim(len(labels) - 0.5, -0.5)  # cells of one size in all tables
     for row, column in np.ndindex(*means.shape):
         ink = "white" if means[row, column] > 0.7 else "black"
         text = cell_text(estimate(scores[row, column]), "{:.2f}", "\n")
@@ -48,6 +50,7 @@ def _draw_table(axes: Axes, outcome: Outcome, method: str) -> None:
     rows = ["student"] if method == STUDENT else [f"of {x}" if method == TEACHERS else f"after {x}" for x in labels]
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
+    axes.xaxis.tick_top()
     axes.set_title(name_of(method), fontsize=10)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
