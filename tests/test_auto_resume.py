@@ -72,6 +72,7 @@ def test_settings_that_cannot_alter_numbers_do_not_matter(tmp_path: Path) -> Non
     assert out.startswith(f"going on with {run}\n")
 
 
+@pytest.mark.slow
 def test_of_several_the_newest_unfinished_is_taken_and_named(tmp_path: Path) -> None:
     log_dir = tmp_path / "logs"
     for _ in range(3):
@@ -87,6 +88,7 @@ def test_of_several_the_newest_unfinished_is_taken_and_named(tmp_path: Path) -> 
     assert again(*SLOW_AUTO, log_dir=log_dir) == f"{finished} is this very run, and finished\n"
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_is_named_and_a_new_one_begins(tmp_path: Path) -> None:
     log_dir = tmp_path / "logs"
     empty = train_killed((*AUTO, "--save-interval", 200), log_dir, 20)
@@ -137,7 +139,7 @@ def test_a_run_that_is_being_trained_in_processes_is_refused_at_once(tmp_path: P
         process.wait()
 
 
-STOPS = ["SIGTERM", *(pytest.param(how, marks=pytest.mark.slow) for how in ("SIGINT", "--stop-after"))]
+STOPS = [pytest.param(how, marks=pytest.mark.slow) for how in ("SIGTERM", "SIGINT", "--stop-after")]
 
 
 @pytest.mark.parametrize("how", STOPS)

@@ -178,6 +178,7 @@ def test_kill_9_at_many_calls_loses_at_most_one_interval(
     chain.finish(references[name].run)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_before_its_first_checkpoint_is_whole_says_that_nothing_can_be_resumed(
     tmp_path: Path,
 ) -> None:
@@ -355,6 +356,7 @@ def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(files: str, tmp_
     assert re.fullmatch(r"error: \S+/logs/CartPole-v1/\S+: No space left on device\n", done.err)
 
 
+@pytest.mark.slow
 def test_a_model_without_the_state_of_its_training_is_not_offered_to_be_resumed(tmp_path: Path) -> None:
     """Best models between checkpoints are of that kind."""
     chain = Chain("ppo", tmp_path / "ppo", ("--min-episodes-save", 1, "--save-interval", 64))

@@ -168,6 +168,7 @@ def test_a_wrong_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: unknown flag '--sed'; did you mean --seed?\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_the_training_and_the_demonstration(tmp_path: Path) -> None:
     argv = [sys.executable, "-u", "-m", "rl_baselines.demonstration", "--log-dir", str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

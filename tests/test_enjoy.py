@@ -86,6 +86,7 @@ def test_numbers_repeat_in_another_process_and_nothing_of_the_run_changes(cartpo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["logs"]
 
 
+@pytest.mark.slow
 def test_mean_is_that_of_stock_stable_baselines3(tmp_path_factory: pytest.TempPathFactory) -> None:
     run = shared_run(tmp_path_factory, "pendulum_sac")
     result = measured(run.path, "-n", 1)

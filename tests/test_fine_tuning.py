@@ -484,6 +484,7 @@ def test_a_checkpoint_with_children_is_never_deleted(tmp_path: Path, tmp_path_fa
     assert (copy / "checkpoints/000000128/children.txt").read_text() == f"{child.id}\n"
 
 
+@pytest.mark.slow
 def test_a_stored_configuration_repeats_a_fine_tune(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     parent = shared_run(tmp_path_factory, "cartpole_ppo")
     flags = ("--num-timesteps", 128, "--new-lr", 0.002, "--compare-episodes", 2, "--seed", 8)

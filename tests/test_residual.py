@@ -42,7 +42,7 @@ def assert_parent_inside(parent: dict[str, Any], child: dict[str, Any]) -> None:
         assert torch.equal(child[f"{head}.weight"][:, : weight.shape[1]], weight)
 
 
-SLOW_PARENTS = ("ppo with state-dependent noise", "td3")
+SLOW_PARENTS = ("ppo with state-dependent noise", "td3", "sac")
 
 
 @pytest.mark.parametrize(

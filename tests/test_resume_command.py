@@ -303,6 +303,7 @@ def test_without_its_replay_buffer_a_run_is_not_resumed_exactly_and_says_so(tmp_
     assert counters["acts_by_policy"] is True
 
 
+@pytest.mark.slow
 def test_a_replay_buffer_that_was_saved_is_used_though_it_is_not_saved_again(tmp_path: Path) -> None:
     run, _ = call_train(*PENDULUM, *OFF_POLICY, "--algo", "sac", log_dir=tmp_path / "logs")
     final = run.tensors("last")

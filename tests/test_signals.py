@@ -58,7 +58,7 @@ def training(log_dir: Path, n_steps: int, n_timesteps: int, step_s: float) -> It
         process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_to_the_group_saves_and_ends(number: signal.Signals, tmp_path: Path) -> None:
     log_dir = tmp_path / "my logs"
     with training(log_dir, n_steps=8, n_timesteps=640, step_s=0.02) as process:
@@ -93,6 +93,7 @@ def test_a_signal_to_the_group_saves_and_ends(number: signal.Signals, tmp_path: 
         assert (newest(log_dir).path, run.record["status"], run.record["timesteps"]) == (run.path, "finished", 640)
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """In the middle of a rollout that lasts for half a minute."""
     with training(tmp_path / "logs", n_steps=16, n_timesteps=100_000, step_s=0.01) as process:

@@ -181,7 +181,9 @@ def test_normalization_counts_stacked_observations_of_an_off_policy_run(tmp_path
     ("env", "package", "flags"),
     [
         ("PandaReach-v3", "panda_gym", ("--algo", "sac", "--her", *REPLAY, "learning_starts:60")),
-        ("HalfCheetahBulletEnv-v0", "pybullet_envs_gymnasium", ("--algo", "td3", *REPLAY)),
+        pytest.param(
+            *("HalfCheetahBulletEnv-v0", "pybullet_envs_gymnasium", ("--algo", "td3", *REPLAY)), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_third_party_robots_train(env: str, package: str, flags: tuple[str, ...], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def listing(run: Run) -> dict[str, tuple[float, int]]:
     return {str(path): (path.stat().st_mtime, path.stat().st_size) for path in run.path.rglob("*")}
 
 
-@pytest.mark.parametrize(("flags", "replay"), [pytest.param(PPO, False, marks=pytest.mark.slow), (SAC, True)])
+@pytest.mark.parametrize(("flags", "replay"), [(PPO, False), pytest.param(SAC, True, marks=pytest.mark.slow)])
 def test_a_run_of_this_machine_is_exact_and_is_not_touched(
     flags: tuple[object, ...], replay: bool, tmp_path: Path
 ) -> None:
