@@ -312,6 +312,7 @@ def test_checkpoint_by_training_episode(tmp_path: Path, run: Run) -> None:
     assert recorded(tmp_path, *args).origins[0].policy["timesteps"] == 96
 
 
+@pytest.mark.slow
 def test_continuous_teacher_from_elsewhere(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Of a policy that squashes its actions the mean and deviation before that are kept, in the action's own range."""
     run = shared_run(tmp_path_factory, "pendulum_sac")

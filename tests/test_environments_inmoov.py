@@ -479,6 +479,7 @@ def test_the_second_view_looks_straight_ahead_and_down_from_between_the_eyes():
     assert np.linalg.norm(place + turned @ eye - eyes) < 0.1
 
 
+@pytest.mark.slow
 def test_the_second_view_turns_with_the_head():
     """The tomato moves to the left of the picture when the head turns to the right."""
     env = make(is_discrete=False, action_joints=True, observation="raw_pixels", multi_view=True, image_size=128)
@@ -637,6 +638,7 @@ def test_the_fist_presses_the_button_at_random_places_and_at_the_corners():
     assert max(n_steps) < 450
 
 
+@pytest.mark.slow
 def test_presses_of_the_button_leave_no_trace_in_the_next_episode():
     used = make_press(random_target=True)
     for seed in (1, 2, 1):

@@ -65,6 +65,7 @@ def test_longer_changes_nothing_but_how_the_best_model_is_found(
     assert fates(child)["replay buffer"][0] == "loaded"
 
 
+@pytest.mark.slow
 def test_new_target_draws_it_anew(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     parent = shared_run(tmp_path_factory, "kuka_ppo")
     child = fine_tune("fine_tune_new_target", parent, tmp_path)

@@ -179,6 +179,7 @@ def first_update(run: Run, step: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_a_fine_tune_is_resumed_with_its_parent_and_its_first_evaluation(tmp_path: Path) -> None:
     """After the parent was deleted: a checkpoint is complete alone."""
     parent, _ = call_train(*PPO, log_dir=tmp_path / "parents")
@@ -288,6 +289,7 @@ def test_options_stay_those_of_the_run(tmp_path: Path) -> None:
     assert [step for step in run.resumable_steps if step > 320] == [384, 448]
 
 
+@pytest.mark.slow
 def test_without_its_replay_buffer_a_run_is_not_resumed_exactly_and_says_so(tmp_path: Path) -> None:
     flags = (*PENDULUM, *OFF_POLICY, "--algo", "sac", "--save-replay-buffer", "none")
     run, _ = call_train(*flags, log_dir=tmp_path / "logs")

@@ -106,7 +106,7 @@ def test_robots_too(name: str, tmp_path: Path) -> None:
 SLOW_CASES = (
     *("trpo", "qrdqn", "ddpg", "crossq", "random_agent", "ppo_by_eval_stacked", "sac_gsde", "sac_n_step", "sac_her"),
     *("dqn_by_episode", "a2c", "tqc", "ppo_gsde", "maskable_ppo", "td3", "ppo_drawing", "ppo_pictures", "ppo_lstm"),
-    *("ars", "cma_es", "cma_es_full", "dqn"),
+    *("ars", "cma_es", "cma_es_full", "dqn", "ppo_processes"),
 )
 
 

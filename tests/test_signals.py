@@ -148,6 +148,7 @@ def test_ctrl_c_before_the_training_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_signal_during_the_last_update_is_no_loss(tmp_path: Path) -> None:
     """All timesteps are done then: there is nothing to go on with, and no command that could not be carried out."""
     flags = ("--env", "SlowWalk-v0", "--gym-packages", "toy_envs", "--n-envs", 1, *TINY, "--eval-freq", 0)

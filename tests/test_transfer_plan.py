@@ -241,6 +241,7 @@ def test_states_with_other_observations_are_refused(tmp_path: Path) -> None:
     assert done.code == 2 and "are not observations of this run; take --retain kl or l2sp" in done.err
 
 
+@pytest.mark.slow
 def test_shifts_are_told_of_the_features_that_the_parent_had(tmp_path: Path) -> None:
     kuka = ("--env", "KukaButtonGymEnv-v0", "-c", "--env-kwargs", "max_steps:30", "--n-envs", 2, *TINY, *QUIET)
     parent, _ = call_train(*kuka, "--hyperparam", "n_steps:32", "--num-timesteps", 64, log_dir=tmp_path / "parent")

@@ -111,6 +111,7 @@ def test_gif_has_every_frame(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames, list(squares(20)))
 
 
+@pytest.mark.slow
 def test_a_long_gif_stays_small_and_lasts_as_long(tmp_path: Path) -> None:
     write_video(squares(1300, height=480, width=640), tmp_path / "film.gif", 40)
     image, frames = read_gif(tmp_path / "film.gif")
