@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from cli import ROOT
 
 from rl_baselines.continual import main
@@ -98,6 +99,16 @@ def test_the_same_settings_give_the_same_folder_however_many_seeds(
     }
 
 
+def test_a_student_acts_in_the_environment_of_its_teachers(tmp_path: Path) -> None:
+    """With what their preset says of it, their network and nothing of how they learn; its task is a flag of its own."""
+    options = ContinualOptions(tasks=("button", "KukaMovingButtonGymEnv-v0"), output=str(tmp_path / "arm"))
+    settle(options, {"env": "KukaButtonGymEnv-v0", "policy_kwargs": {"net_arch": [16]}})
+    student = yaml.safe_load((tmp_path / "arm" / "student.yaml").read_text())
+    assert student["env_kwargs"] == {"is_discrete": False, "force_down": False, "action_repeat": 4}
+    assert student["policy_kwargs"] == {"net_arch": [16]} and student["srl_model"] == "ground_truth"
+    assert not {"hyperparam", "num_timesteps", "n_envs"} & student.keys()
+
+
 def scores_of(folder: Path, seed: int, rewards: np.ndarray, random: np.ndarray) -> None:
     """Write an evaluation as the command leaves it: two episodes each, around the given means."""
     target = experiment(folder).evaluation(seed)
@@ -157,9 +168,18 @@ def test_pictures_name_methods_and_tasks(tmp_path: Path) -> None:
 BAD = [
     ((*OMNI, "--tasks", "sc"), "--tasks names the tasks in their order, at least two; got 1, such as sc cc sqc"),
     ((*OMNI, "--tasks", "sc", "circel"), "unknown task 'circel'; did you mean 'circle'?"),
-    ((*OMNI, *THREE, "-cc"), "tasks are named by --tasks, such as sc cc sqc, not by flags or options of their own"),
+    ((*OMNI, *THREE, "-cc"), "tasks are named by --tasks, such as sc cc sqc, not by flags of their own"),
+    ((*OMNI, *THREE, "--env-kwargs", "task:circle"), "task is named by --tasks, not for all of them at once"),
+    (
+        (*OMNI, *THREE, "-r"),
+        "random_target is said of each task in --tasks, as in reach,random_target:VALUE, not for all of them at once",
+    ),
     ((*OMNI, *THREE, "--methods", "ewcc"), "unknown method 'ewcc'; did you mean 'ewc'?"),
     ((*OMNI, *THREE, "--retain-coef", "naive:1"), "unknown --retain-coef 'naive'; known: bc, ewc, kl, l2sp, replay"),
+    (
+        (*OMNI, *THREE, "--num-stack", "2"),
+        "a student learns from single observations: leave --num-stack out, or name other --methods",
+    ),
     ((*OMNI, *THREE, "--n-seeds", "0"), "--n-seeds must be at least 1, got 0"),
     ((*OMNI, *THREE, "--new-lr", "-1"), "--new-lr must be a positive number, got -1.0"),
     (

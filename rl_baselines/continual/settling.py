@@ -9,14 +9,16 @@ from typing import Any
 
 import yaml
 
+from environments.environment_row import OF_THE_TASK
 from environments.options import OF_GROUND_TRUTH
-from environments.registry import ENVIRONMENTS
+from environments.registry import ENVIRONMENTS, task_options
 from rl_baselines.checkpoint import write_json
 from rl_baselines.config import TRAIN_GROUPS, settings_of
 from rl_baselines.config_files import preset_names
 from rl_baselines.continual.experiment import (
     METHODS,
     SEQUENCES,
+    STUDENT,
     STUDENT_NAME,
     TRAINING_NAME,
     Experiment,
@@ -60,6 +62,8 @@ def settle(options: ContinualOptions, given: Mapping[str, Any]) -> tuple[Experim
             raise unknown("method", method, METHODS)
         if method in RETENTION_KINDS:
             check_retention(method, plan.config.algorithm.algo)
+    if STUDENT in methods and plan.config.environment.num_stack > 1:
+        raise UsageError("a student learns from single observations: leave --num-stack out, or name other --methods")
     unplaced = Experiment(
         folder=Path(),
         env=plan.config.environment.env,
@@ -84,9 +88,8 @@ def _checked_tasks(options: ContinualOptions, given: Mapping[str, Any]) -> tuple
     tasks = parse_tasks(options.tasks)
     if len(tasks) < 2:
         raise UsageError(f"--tasks names the tasks in their order, at least two; got {len(tasks)}, such as sc cc sqc")
-    flags = [name for name in given if name in TASK_FLAGS]
-    if flags or "task" in given.get("env_kwargs", {}):
-        raise UsageError("tasks are named by --tasks, such as sc cc sqc, not by flags or options of their own")
+    if any(name in TASK_FLAGS for name in given):
+        raise UsageError("tasks are named by --tasks, such as sc cc sqc, not by flags of their own")
     for name, value, least in (
         ("--n-seeds", options.n_seeds, 1),
         ("--n-episodes", options.n_episodes, 1),
@@ -106,6 +109,10 @@ def _settings_of_a_training(given: Mapping[str, Any]) -> dict[str, Any]:
     known = {item.name for item, _ in settings_of(TRAIN_GROUPS)}
     own = {name: value for name, value in given.items() if name in known and name not in OWN}
     settings = without_shortcuts(Layer("flags", own))
+    for name in OF_THE_TASK:
+        if name in settings.get("env_kwargs", {}):
+            how = "named by --tasks" if name == "task" else f"said of each task in --tasks, as in reach,{name}:VALUE"
+            raise UsageError(f"{name} is {how}, not for all of them at once")
     settings.setdefault("vis", False)
     row = ENVIRONMENTS.get(settings.get("env", ""))
     observed = settings.get("srl_model") or "ground_truth"
@@ -119,15 +126,17 @@ def _settings_of_a_training(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings_of_a_student(training: Mapping[str, Any], plan: RunPlan) -> dict[str, Any]:
     """Give what a student is told: the environment and the network of its teachers, nothing of how these learn."""
-    kept = ("env", "gym_packages", "srl_model", "env_kwargs", "env_wrapper", "num_stack", "vis", "norm_obs", "device")
+    kept = ("env", "gym_packages", "env_wrapper", "vis", "norm_obs", "device")
     network = {"policy_kwargs": plan.config.algorithm.policy_kwargs} if plan.config.algorithm.policy_kwargs else {}
-    actions = {"is_discrete": plan.config.environment.env_kwargs["is_discrete"]} if _tells_actions(plan) else {}
-    env_kwargs = {**actions, **training.get("env_kwargs", {})}
-    return {**{name: training[name] for name in kept if name in training}, **network, "env_kwargs": env_kwargs}
-
-
-def _tells_actions(plan: RunPlan) -> bool:
-    return "is_discrete" in plan.config.environment.env_kwargs
+    environment = plan.config.environment
+    of_a_task = task_options(environment.env, environment.env_kwargs) if environment.env in ENVIRONMENTS else []
+    left_out = {*of_a_task, "observation"}  # which the kind of representation stands for
+    env_kwargs = {name: value for name, value in environment.env_kwargs.items() if name not in left_out}
+    settings = {"srl_model": environment.srl_model, "env_kwargs": env_kwargs, **network}
+    plain: dict[str, Any] = json.loads(
+        json.dumps({name: training[name] for name in kept if name in training} | settings)
+    )
+    return plain
 
 
 def _tuned(training: Mapping[str, Any]) -> tuple[str, ...]:
