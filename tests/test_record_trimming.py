@@ -294,12 +294,18 @@ def scalars(path: Path) -> list[tuple[int, float]]:
     return [(event.step, round(event.value, 5)) for event in events.Scalars("train/loss")]
 
 
-@pytest.mark.parametrize("torn", [b"", b"\x18\x00\x00\x00torn"])
-def test_tensorboard_reads_the_cut_events_and_those_that_follow(
-    tmp_path: Path, torn: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Files of one second and one process are read by their number as text: here the second must not be the tenth.
+@pytest.fixture
+def event_files_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard reads the files of one second and one process by their number as text: the tenth before the ninth.
+
+    Only the tests write so many in one process.
+    """
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
+
+
+@pytest.mark.parametrize("torn", [b"", b"\x18\x00\x00\x00torn"])
+@pytest.mark.usefixtures("event_files_from_zero")
+def test_tensorboard_reads_the_cut_events_and_those_that_follow(tmp_path: Path, torn: bytes) -> None:
     folder = RunFolder(tmp_path)
     marks = log(folder, range(6))[2]
     (events,) = folder.tensorboard.iterdir()
@@ -317,6 +323,7 @@ def test_tensorboard_reads_the_cut_events_and_those_that_follow(
     assert list(folder.aside.rglob("*tfevents*")) == [] and len(list(folder.aside.rglob("*events*"))) == 1
 
 
+@pytest.mark.usefixtures("event_files_from_zero")
 def test_events_of_a_process_that_never_reached_a_checkpoint_are_moved(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     marks = log(folder, range(3))[-1]
