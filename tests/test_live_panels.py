@@ -84,6 +84,25 @@ def test_panels_say_what_they_show() -> None:
     assert not shown["reward"].hand_over
 
 
+def test_tasks_have_a_line_each_in_the_order_in_which_they_were_told() -> None:
+    told = {"distillation/agreement": 0.7, "distillation/agreement/reach": 0.9, "distillation/agreement/circle": 0.5}
+    evaluated = {"eval/reach/mean_reward": 3.0, "eval/reach/reward_low": 2.0, "eval/reach/reward_high": 5.0}
+    board = Board(
+        [Scalars(10, told), Scalars(20, {**evaluated, "eval/mean_reward": 9.0, "eval/square/mean_reward": 1})]
+    )
+    shown = {panel.key: panel for panel in panels(board)}
+    assert list(shown) == ["evaluation", "tasks", "agreement"]
+    assert [(trace.name, trace.y.tolist()) for trace in shown["agreement"].traces] == [
+        *(("all", [0.7]), ("reach", [0.9]), ("circle", [0.5]))
+    ]
+    assert shown["agreement"].share and not shown["tasks"].share
+    reach, square = shown["tasks"].traces
+    assert (reach.name, reach.low.tolist(), reach.high.tolist()) == ("reach", [2.0], [5.0])  # type: ignore[union-attr]
+    assert (square.name, square.low) == ("square", None)
+    assert panels_with({"eval/reach/mean_reward"}) == {"tasks"}
+    assert panels_with({"distillation/agreement"}) == {"agreement"}
+
+
 def test_figures_that_stand_in_no_panel_change_none() -> None:
     assert panels_with({"train/n_updates"}) == set()
     assert panels_with({"rollout/ep_rew_mean", "parent/eval/mean_reward"}) == {

@@ -146,37 +146,47 @@ class _Derived:
 
 @dataclass(frozen=True)
 class _ByTask:
-    """Makes a panel with a line for each task that a run is evaluated on, in the order in which they were first told.
+    """Makes a panel with a line for each task that a run tells of, in the order in which they were first told.
 
-    :param figure: what is drawn of each evaluation
-    :param low: the lower end of its interval
-    :param high: the upper end
+    :param before: what stands before the task in the names of the series
+    :param after: what follows it
+    :param low: what follows it in the name of the lower end of its interval; empty for none
+    :param high: of the upper end
+    :param whole: the series of all tasks together, drawn first
     """
 
     title: str
     y_label: str
-    figure: str
-    low: str
-    high: str
+    before: str
+    after: str = ""
+    low: str = ""
+    high: str = ""
+    whole: str = ""
+    share: bool = False
 
     def has_any(self, series: Set[str]) -> bool:
         """Tell whether any of some series stands in the panel."""
-        return any(self._task_of(name) is not None for name in series)
+        return any(self._name_of(name) is not None for name in series)
 
     def make(self, key: str, board: Board) -> Panel | None:
-        """Give the panel; None where no task was evaluated."""
-        found = {name: task for name in board.series if (task := self._task_of(name)) is not None}
+        """Give the panel; None where nothing was told of any task."""
+        found = {series: name for series in board.series if (name := self._name_of(series)) is not None}
         traces = []
-        for colour, (name, task) in zip(cycle(TASK_COLOURS), found.items(), strict=False):
-            x, y = board.series[name].extremes()
-            low, high = (_values_at(board.series.get(f"{EVALUATION}{task}/{end}"), x) for end in (self.low, self.high))
-            traces.append(Trace(task, x, y, colour, low=low, high=high, band="95 % interval"))
-        return Panel(key, self.title, self.y_label, tuple(traces)) if traces else None
+        for colour, (series, name) in zip(cycle(TASK_COLOURS), found.items(), strict=False):
+            x, y = board.series[series].extremes()
+            low, high = (
+                _values_at(board.series.get(f"{self.before}{name}{end}") if end else None, x)
+                for end in (self.low, self.high)
+            )
+            traces.append(Trace(name, x, y, colour, low=low, high=high, band="95 % interval"))
+        return Panel(key, self.title, self.y_label, tuple(traces), share=self.share) if traces else None
 
-    def _task_of(self, series: str) -> str | None:
-        """Give the task of a series of this panel's figure; None for other series."""
-        name, _, figure = series.removeprefix(EVALUATION).rpartition("/")
-        return name if name and figure == self.figure and series.startswith(EVALUATION) else None
+    def _name_of(self, series: str) -> str | None:
+        """Give what a series is called in this panel; None for those that do not stand in it."""
+        if series == self.whole:
+            return "all"
+        name = series.removeprefix(self.before).removesuffix(self.after)
+        return name if name and series == f"{self.before}{name}{self.after}" else None
 
 
 def _values_at(series: Series | None, x: np.ndarray) -> np.ndarray | None:
@@ -223,7 +233,8 @@ PANELS: Mapping[str, _Lines | _Derived | _ByTask] = {
         bands={"eval/mean_reward": ("eval/reward_low", "eval/reward_high", "95 % interval")},
     ),
     "tasks": _ByTask(
-        *("Evaluation on several tasks", "mean reward of an episode", "mean_reward", "reward_low", "reward_high")
+        *("Evaluation on several tasks", "mean reward of an episode", EVALUATION),
+        *("/mean_reward", "/reward_low", "/reward_high"),
     ),
     "success": _Lines(
         *("Success", "share of episodes", {"eval/success_rate": "evaluation", "rollout/success_rate": "training"}),
@@ -234,6 +245,27 @@ PANELS: Mapping[str, _Lines | _Derived | _ByTask] = {
     "length": _Lines(
         *("Episode length", "steps of an episode"),
         {"rollout/ep_len_mean": "training, mean of 100 episodes", "eval/mean_length": "evaluation"},
+    ),
+    "distillation": _Lines(
+        *("Distillation loss", "loss"),
+        {"distillation/loss": "training", "distillation/validation_loss": "episodes kept apart"},
+        log=True,
+    ),
+    "agreement": _ByTask(
+        *("Agreement with the teachers", "share of states", "distillation/agreement/"),
+        whole="distillation/agreement",
+        share=True,
+    ),
+    "action_gap": _ByTask(
+        *("Gap to the teachers' actions", "root of the mean squared gap", "distillation/action_gap/"),
+        whole="distillation/action_gap",
+    ),
+    "fitness": _Lines(
+        *("Fitness of a generation", "mean reward of a candidate's episodes"),
+        {"rollout/fitness_mean": "mean", "rollout/fitness_best": "best"},
+    ),
+    "step_size": _Lines(
+        *("Step size of the search", "standard deviation of a parameter", {"train/sigma": "step size"})
     ),
     "value_loss": _Lines(
         *("Value loss", "loss", {"train/value_loss": "value", "train/critic_loss": "critic", "train/loss": "total"}),
