@@ -84,6 +84,9 @@ def test_panels_say_what_they_show() -> None:
     assert not shown["reward"].hand_over
 
 
+EVALUATED = ("mean_reward", "reward_low", "reward_high")
+
+
 def test_tasks_have_a_line_each_in_the_order_in_which_they_were_told() -> None:
     told = {"distillation/agreement": 0.7, "distillation/agreement/reach": 0.9, "distillation/agreement/circle": 0.5}
     evaluated = {"eval/reach/mean_reward": 3.0, "eval/reach/reward_low": 2.0, "eval/reach/reward_high": 5.0}
@@ -100,6 +103,11 @@ def test_tasks_have_a_line_each_in_the_order_in_which_they_were_told() -> None:
     assert (reach.name, reach.low.tolist(), reach.high.tolist()) == ("reach", [2.0], [5.0])  # type: ignore[union-attr]
     assert (square.name, square.low) == ("square", None)
     assert panels_with({"eval/reach/mean_reward"}) == {"tasks"}
+    both = Board([Scalars(0, {f"eval/{task}/{end}": 1.0 for task in "ab" for end in EVALUATED})])
+    ((_, window),) = windows(both, {"tasks"})
+    assert [(part["name"], part["showlegend"]) for part in window["data"]] == [
+        *(("95 % interval", True), ("a", True), ("95 % interval", False), ("b", True))
+    ]
     assert panels_with({"distillation/agreement"}) == {"agreement"}
 
 

@@ -68,6 +68,9 @@ def _window(data: list[dict[str, Any]], title: str, layout: dict[str, Any] | Non
 def plot_window(panel: Panel) -> Window:
     """Give the window of a panel."""
     data = [part for trace in panel.traces for part in _trace(trace, panel.log)]
+    names = [part["name"] for part in data]
+    for i, part in enumerate(data):
+        part["showlegend"] = part["name"] not in names[:i]  # what bands are need be said but once
     y_axis: dict[str, Any] = {"title": {"text": panel.y_label}, "automargin": True}
     if panel.log:
         y_axis |= {"type": "log", "exponentformat": "power"}
