@@ -240,11 +240,14 @@ def test_a_killed_experiment_ends_with_the_same_numbers(tmp_path: Path) -> None:
 
     def start(folder: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "rl_baselines.continual", *TINY, "--output", str(tmp_path / folder)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with open(tmp_path / f"{folder}.txt", "w") as output:
+            return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.PIPE)
 
     whole = start("whole")
     _, error = whole.communicate(timeout=600)
     assert whole.returncode == 0, error.decode()
+    said = " ".join((tmp_path / "whole.txt").read_text().replace("│", "").split())
+    assert "coefficients bc 0.1 seeds 0 " in said and "fine-tunes 0.0005, linear" in said
     for done in ("seed_0/teacher_circle/*/*/*/*/checkpoints/*", "seed_0/bc_circle/*/*/*/*/checkpoints/*"):
         process = start("killed")
         deadline = time.monotonic() + 300

@@ -75,9 +75,12 @@ def command(argv: list[str]) -> int:
 
 def _show_start(console: "Console", experiment: "Experiment", plan: "RunPlan", n_jobs: int) -> None:
     from rl_baselines.continual.pictures import name_of
+    from rl_baselines.retention.retention import RETENTION_KINDS, default_coefficient
     from rl_baselines.run_folder import short
     from rl_baselines.screen import show_table
 
+    algo, kinds = plan.config.algorithm.algo, [kind for kind in experiment.methods if kind in RETENTION_KINDS]
+    coefficients = {kind: experiment.retain_coef.get(kind, default_coefficient(kind, algo)) for kind in kinds}
     schedule = plan.learning_rate.schedule
     assert schedule is not None
     kwargs = plan.config.environment.env_kwargs
@@ -87,8 +90,9 @@ def _show_start(console: "Console", experiment: "Experiment", plan: "RunPlan", n
         ("environment", f"{experiment.env}  {first}"),
         ("tasks", ", then ".join(str(task.label) for task in experiment.tasks)),
         ("methods", ", ".join(name_of(method) for method in experiment.methods)),
+        *([("coefficients", ", ".join(f"{kind} {value:g}" for kind, value in coefficients.items()))] if kinds else []),
         ("seeds", seeds),
-        ("training", f"{plan.config.algorithm.algo}, {experiment.num_timesteps:,} timesteps of each task"),
+        ("training", f"{algo}, {experiment.num_timesteps:,} timesteps of each task"),
         ("learning rate", f"from scratch {schedule.initial:g}, {schedule.decay} ({plan.learning_rate.reason})"),
         ("", f"fine-tunes {experiment.learning_rate:g}, {schedule.decay}"),
         ("commands", f"{n_jobs}, {short(experiment.folder / 'logs')} has what they print"),

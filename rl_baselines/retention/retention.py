@@ -81,6 +81,18 @@ def check_retention(kind: str, algorithm: str) -> None:
         raise UsageError(f"{algorithm} has no retention of kind {kind}; algorithms that have it: {', '.join(able)}")
 
 
+def default_coefficient(kind: str, algorithm: str) -> float:
+    """Give the coefficient of a retention where none is named.
+
+    :param kind: in the table
+    :param algorithm: one that has it, by its name in the table of algorithms
+    """
+    row = RETENTION_KINDS[kind]
+    default = row.on_policy if algorithm in ON_POLICY else row.off_policy
+    assert default is not None, f"{algorithm} has no retention of kind {kind}"
+    return default
+
+
 class Retention:
     """Adds coefficient times penalty to the loss of every update of the actor.
 
@@ -104,9 +116,7 @@ class Retention:
         decay: str = "constant",
     ) -> None:
         check_retention(kind, algorithm)
-        row = RETENTION_KINDS[kind]
-        default = row.on_policy if algorithm in ON_POLICY else row.off_policy
-        self.initial_coefficient: float = coefficient if coefficient is not None else default  # type: ignore[assignment]
+        self.initial_coefficient = default_coefficient(kind, algorithm) if coefficient is None else coefficient
         if not 0 <= self.initial_coefficient < math.inf:
             raise UsageError(f"the coefficient of retention must be a number of at least 0, not {coefficient}")
         if decay not in DECAYS:
