@@ -33,6 +33,7 @@ from environments.dataset import (
     episode_to_bytes,
     unfinished_path,
 )
+from environments.durable import replace_file
 
 AT_ONCE = {"built": "at once"}
 """The plan of a dataset that is begun anew when it was broken off."""
@@ -86,7 +87,7 @@ class DatasetBuild:
                 return
         _empty(self.folder)
         (self.folder / EPISODES_NAME).mkdir()
-        write_whole(plan_file, json.dumps(self._plan, indent=1).encode())
+        replace_file(plan_file, json.dumps(self._plan, indent=1).encode())
 
     def missing(self, n_episodes: int) -> list[int]:
         """Give the indices of the episodes that are not there yet, or cannot be read."""
@@ -193,27 +194,8 @@ def write_episode(folder: Path, index: int, episode: Episode) -> Episode:
     :param folder: of a dataset under construction
     :param index: of the episode, from 0
     """
-    write_whole(folder / episode_name(index), episode_to_bytes(episode))
+    replace_file(folder / episode_name(index), episode_to_bytes(episode))
     return episode
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash the old content is there, or the new one.
-
-    :raises OSError: when it cannot be written, naming it; then nothing has changed
-    """
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        error.filename = str(path)
-        raise
 
 
 def _write_index(folder: Path, origins: Sequence[Origin], episode_origins: Sequence[int]) -> None:
@@ -225,7 +207,7 @@ def _write_index(folder: Path, origins: Sequence[Origin], episode_origins: Seque
         "origins": [origin.to_record() for origin in origins],
         "episodes": [dataclasses.asdict(entry) for entry in entries],
     }
-    write_whole(folder / INDEX_NAME, json.dumps(index, indent=1, allow_nan=False).encode())
+    replace_file(folder / INDEX_NAME, json.dumps(index, indent=1, allow_nan=False).encode())
 
 
 def _entry_of(path: Path, origin: int) -> EpisodeEntry:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl_baselines.durable import force_to_disk, replace_file
+from environments.durable import force_to_disk, replace_file
 
 MODEL_NAME, MANIFEST_NAME, CHILDREN_NAME, STATE_NAME = "model.zip", "manifest.json", "children.txt", "state"
 REPLAY_NAME, SECOND_REPLAY_NAME = "replay", "second_replay"

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from environments.durable import replace_file
 from rl_baselines.config import CONFIG_GROUPS, RunConfig, check_settings
-from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError, unknown
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import gymnasium as gym
 
 from environments.dataset import episode_name, episode_to_bytes
-from environments.dataset_folder import DatasetBuild, write_whole
+from environments.dataset_folder import DatasetBuild
+from environments.durable import replace_file
 from environments.recording import Policy, record
 from rl_baselines.worker_process import Worker, WorkerDiedError, end_workers
 
@@ -120,5 +121,5 @@ def _serve(worker: Worker, queue: _Queue, build: DatasetBuild, on_episode: Calla
             ) from None
         if reply[:1] == FAILED:
             raise RecordingError(f"episode {index} failed: {reply[1:].decode()}")
-        write_whole(build.folder / episode_name(index), reply[1:])
+        replace_file(build.folder / episode_name(index), reply[1:])
         on_episode(index)

@@ -8,7 +8,7 @@ from typing import Any
 
 from stable_baselines3.common.logger import Figure, HParam, Image, KVWriter, Video, filter_excluded_keys
 
-from rl_baselines.durable import replace_file
+from environments.durable import replace_file
 
 FIRST_COLUMN = "time/total_timesteps"
 _NO_CELL = (Figure, HParam, Image, Video)

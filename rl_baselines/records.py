@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rl_baselines.durable import force_to_disk, replace_file
+from environments.durable import force_to_disk, replace_file
 from rl_baselines.progress_file import complete_rows
 from rl_baselines.run_folder import RunFolder
 

@@ -18,8 +18,8 @@ import numpy as np
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.her import HerReplayBuffer
 
+from environments.durable import force_to_disk
 from rl_baselines.checkpoint import StoredFile, hash_of
-from rl_baselines.durable import force_to_disk
 from rl_baselines.errors import UsageError
 
 CHUNK_BYTES = 4 * 2**20

@@ -117,10 +117,10 @@ def _explain(report: "JobReport", argv: Sequence[str]) -> int:
 
 def _finish(console: "Console", experiment: "Experiment") -> dict[str, Any]:
     """Write table, figures and pictures, and show what came out."""
+    from environments.durable import replace_file
     from rl_baselines.checkpoint import write_json
     from rl_baselines.continual.outcome import Outcome
     from rl_baselines.continual.pictures import draw_finals, draw_tables
-    from rl_baselines.durable import replace_file
     from rl_baselines.run_folder import short
     from rl_baselines.screen import show_table
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from environments.durable import replace_file
 from environments.environment_row import OF_THE_TASK
 from environments.options import OF_GROUND_TRUTH
 from environments.registry import ENVIRONMENTS, task_options
@@ -24,7 +25,6 @@ from rl_baselines.continual.experiment import (
     Experiment,
 )
 from rl_baselines.continual.options import ContinualOptions
-from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError, unknown
 from rl_baselines.evaluation_tasks import EvaluationTask, find_misfit, parse_tasks
 from rl_baselines.layers import TASK_FLAGS, Layer, without_shortcuts

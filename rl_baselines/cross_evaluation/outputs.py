@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from environments.durable import replace_file
 from rl_baselines.checkpoint import write_json
 from rl_baselines.cross_evaluation.heat_map import draw_heat_map
 from rl_baselines.cross_evaluation.matrix import Matrix, finite
-from rl_baselines.durable import replace_file
 from rl_baselines.transfer_matrix import Estimate
 
 ARRAYS, EPISODES, CELLS, RESULT, PICTURE = (

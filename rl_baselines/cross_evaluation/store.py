@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from environments.durable import replace_file
 from rl_baselines.checkpoint import write_json
 from rl_baselines.cross_evaluation.plan import Cell, Plan, key_of
 from rl_baselines.cross_evaluation.playing import unpack
-from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import EvaluationResult
 from rl_baselines.run_folder import lock_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rl_baselines.durable import replace_file
+from environments.durable import replace_file
 from rl_baselines.live.board import Board
 from rl_baselines.live.drawing import SHARPNESS, draw_matrix, draw_panel, draw_path, picture_png, png
 from rl_baselines.live.panels import Panel, Trace, panels

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from environments.durable import replace_file
 from rl_baselines.command_line import parse, run_command
 from rl_baselines.config import VISDOM_PORT, setting
-from rl_baselines.durable import replace_file
 from rl_baselines.errors import UsageError
 from rl_baselines.live.connection import LOOPBACK, check_port
 from rl_baselines.live.safety import content_security_policy, is_own_request, make_safe

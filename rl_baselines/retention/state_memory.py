@@ -19,7 +19,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 
-from rl_baselines.durable import replace_file
+from environments.durable import replace_file
 from rl_baselines.errors import UsageError
 from rl_baselines.evaluation import random_states_kept
 from rl_baselines.retention.policy_outputs import (
