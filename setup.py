@@ -21,6 +21,7 @@ INSTALL_REQUIRES = [
     "pybullet>=3.2.7",
     "pyyaml>=6.0.1",
     "rich>=13.9",
+    "safetensors>=0.5",
     "sb3-contrib>=2.9,<3",
     "scipy>=1.13",
     "stable-baselines3>=2.9,<3",

@@ -8,12 +8,28 @@ from typing import Any
 
 import torch
 
+from rl_baselines.errors import UsageError
+
 PACKAGES = ("stable-baselines3", "sb3-contrib", "gymnasium", "pybullet", "torch", "numpy")
 
 
 def package_versions() -> dict[str, str]:
     """Give the versions of the libraries that compute."""
     return {package: metadata.version(package) for package in PACKAGES}
+
+
+def find_device(name: str) -> torch.device:
+    """Give the device of a name.
+
+    :param name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; auto is the first GPU where there is one
+    :raises UsageError: when it is not there
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise UsageError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,16 @@
+"""``python -m state_representation.evaluate MODEL... DATA``: how much of the ground truth is in learnt states."""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; prints, and gives the exit code."""
+    from rl_baselines.command_line import run_command
+    from rl_baselines.representation_evaluation import command
+
+    return run_command(command, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
