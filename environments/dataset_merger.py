@@ -1,7 +1,5 @@
 """``python -m environments.dataset_merger --merge A B NEW``: the episodes of several datasets in one; all stay."""
 
-import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +8,7 @@ from typing import Any
 
 from environments.dataset import Dataset, DatasetError, Origin, episode_name
 from environments.dataset_folder import build_at_once
+from environments.durable import link_or_copy
 from environments.space_records import describe_space
 
 DESCRIPTION = "Put the episodes of several datasets into one, in order. The sources stay as they are."
@@ -60,11 +59,7 @@ def _take_over(dataset: Dataset, index: int, target: Path) -> None:
     Files of episodes are never changed, only replaced, so that a link stays what it is.
     """
     dataset.content(index)
-    source = dataset.path / episode_name(index)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    link_or_copy(dataset.path / episode_name(index), target)
 
 
 def _check_spaces(datasets: Sequence[Dataset]) -> None:

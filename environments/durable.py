@@ -1,6 +1,7 @@
 """Files that are replaced as a whole: after a crash the old content is there, or the new one."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,14 @@ def replace_file(path: Path, content: bytes) -> None:
             aside.unlink()
         error.filename = str(path)
         raise
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Let a file that never changes be in another place too: by a hard link, or a copy where links are not possible."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def force_to_disk(path: Path) -> None:

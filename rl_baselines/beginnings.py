@@ -4,12 +4,14 @@ import datetime
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rl_baselines.checkpoint import Checkpoint
-from rl_baselines.config import RunOptions, check_settings, from_flat
+from rl_baselines.config import RunOptions, changed, check_settings, from_flat
 from rl_baselines.config_files import write_config
 from rl_baselines.records import trim
+from rl_baselines.representations import copy_to
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import Resumption, trimmed_row
 from rl_baselines.retention.retention import RETENTION_KINDS
@@ -36,6 +38,7 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
     folder = RunFolder.create(Path(options.log_dir), levels, now)
     with ExitStack() as undo, _storage_errors_named(folder):
         undo.callback(folder.discard)
+        plan = _with_own_encoder(plan, folder)
         run = TrainingRun(plan, options, folder, continues=False)
         undo.callback(run.env.close)
         if isinstance(plan, FineTunePlan) and plan.source is not None:
@@ -52,6 +55,14 @@ def begin(plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRu
             run.transfer.rows += _mark_parent(plan.source, folder.run_id)
         undo.pop_all()
     return run
+
+
+def _with_own_encoder(plan: RunPlan, folder: RunFolder) -> RunPlan:
+    """Give the run its own copy of the encoder that its policy observes by, where there is one."""
+    source = plan.config.environment.srl_model_path
+    if source is None:
+        return plan
+    return replace(plan, config=changed(plan.config, srl_model_path=copy_to(folder.path, source)))
 
 
 def go_on(resumption: Resumption, plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRun:

@@ -25,18 +25,26 @@ VISDOM_PORT = 8097
 """Visdom's own."""
 
 
-def setting(default: Any, text: str, flags: tuple[str, ...] = (), metavar: str = "", positional: bool = False) -> Any:
+def setting(
+    default: Any,
+    text: str,
+    flags: tuple[str, ...] = (),
+    metavar: str = "",
+    positional: bool = False,
+    compare: bool = True,
+) -> Any:
     """Declare one setting.
 
     :param text: its help text
     :param flags: further spellings on the command line, such as ``-c``
     :param metavar: how its value is shown in the help
     :param positional: whether it is given by position instead of by flag
+    :param compare: whether groups in which it differs are different
     """
     metadata = {"help": text, "flags": flags, "metavar": metavar, "positional": positional}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata, compare=compare)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,12 @@ class EnvironmentConfig:
         "What the policy observes: ground_truth, joints, joints_position, raw_pixels, multi_view; or native, a "
         "third-party environment's own observation. Default: ground_truth where the environment has it, else native.",
         metavar="KEY",
+    )
+    srl_model_path: str | None = setting(
+        None,
+        "Folder of a learnt representation (state_representation.train): the policy observes its states.",
+        metavar="DIR",
+        compare=False,  # a run names its own copy
     )
     env_kwargs: dict[str, Any] = setting({}, "Options of the environment.", metavar="NAME:VALUE")
     env_wrapper: tuple[str, ...] = setting(

@@ -107,7 +107,7 @@ def _some_of(group: type, left_out: Sequence[str], texts: Mapping[str, str]) -> 
 
 RECORDED_ENVIRONMENT = _some_of(
     EnvironmentConfig,
-    ["num_stack"],
+    ["num_stack", "srl_model_path"],
     {
         "srl_model": "What is observed: ground_truth, joints, joints_position, raw_pixels, multi_view; or native, a "
         "third-party environment's own observation. Default: that of the trained run, else raw_pixels where the "
@@ -203,6 +203,8 @@ def _plan_run(given: Mapping[str, Any], acting: ActingOptions, environment: dict
     layers = [inherited_layer(source, asked)[0], Layer("flags", asked)]
     own = complete(layers)[0]
     settings = {item.name: getattr(own.environment, item.name) for item in fields(RECORDED_ENVIRONMENT)}
+    if own.environment.srl_model_path is not None:  # the policy encodes what is recorded
+        settings["srl_model"] = "multi_view" if own.environment.env_kwargs.get("multi_view") else "raw_pixels"
     recorded = complete([Layer("parent", settings), Layer("flags", flags)])[0]
     description = {
         "kind": "run",
@@ -226,6 +228,8 @@ def _seen_kind(source: "Source", own: "RunConfig", recorded: "RunConfig") -> str
     from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
 
     seen, wanted = own.environment.srl_model or NATIVE, recorded.environment.srl_model
+    if own.environment.srl_model_path is not None:
+        seen = "multi_view" if own.environment.env_kwargs.get("multi_view") else "raw_pixels"
     if seen == wanted:
         return None
     is_low_dimensional = own.environment.env in ENVIRONMENTS and not STATE_REPRESENTATIONS[seen].needs_images

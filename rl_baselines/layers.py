@@ -29,7 +29,10 @@ TASK_FLAGS = {  # a flag and the argument that it stands for
     "escape_continual": "escape_continual_move",
 }
 MAPPINGS = ("env_kwargs", "policy_kwargs", "hyperparam", "lr_scale")
-RIVALS = (("num_cpu", "vec_env"), ("vec_env", "num_cpu"))  # given, the first displaces the second of lower layers
+RIVALS = (  # given, the first displaces the second of lower layers
+    *(("num_cpu", "vec_env"), ("vec_env", "num_cpu")),
+    *(("srl_model", "srl_model_path"), ("srl_model_path", "srl_model")),
+)
 
 
 @dataclass(frozen=True)

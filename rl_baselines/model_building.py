@@ -12,6 +12,7 @@ from rl_baselines.hyperparameters import constructor_arguments, hyperparameter_h
 from rl_baselines.layers import Layer
 from rl_baselines.model_zip import load_policy_tensors
 from rl_baselines.normalization import apply_statistics
+from rl_baselines.representations import check_together
 from rl_baselines.resolution import complete
 from rl_baselines.rollout_boundary import with_rollout_boundary
 from rl_baselines.schedules import LearningRateSchedule
@@ -72,6 +73,7 @@ def load_to_act(
     :raises UsageError: when they do not go together
     """
     config = complete(layers)[0]
+    check_together((source.settings or {}).get("srl_model_path"), config.environment.srl_model_path, str(source))
     if source.statistics is None:
         config = changed(config, norm_obs=False, norm_reward=False)
     env = make_evaluation_env(config, n_envs, render_mode)

@@ -14,6 +14,7 @@ from environments.robot_env import RobotEnv
 from rl_baselines.errors import UsageError
 from rl_baselines.layers import Layer
 from rl_baselines.model_building import load_to_act
+from rl_baselines.representations import EncodedVecEnv
 from rl_baselines.retention.policy_outputs import action_parameters, output_kind, state_values
 from rl_baselines.sources import Source
 
@@ -106,6 +107,8 @@ def _through(stage: VecEnvWrapper, batch: np.ndarray, is_first: bool) -> Any:
         if is_first:
             return stage.stacked_obs.reset(batch)
         return stage.stacked_obs.update(batch, np.array([False]), [{}])[0]
+    if isinstance(stage, EncodedVecEnv):
+        return stage.model.encode(batch)
     if isinstance(stage, VecTransposeImage):
         return stage.transpose_observations(batch)
     return stage.normalize_obs(batch)

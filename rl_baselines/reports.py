@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.evaluation import EvaluationResult
+from rl_baselines.representations import describe as describe_representation
 from rl_baselines.resolution import RunPlan
 from rl_baselines.run_folder import short
 from rl_baselines.schedules import preview
@@ -25,6 +26,8 @@ def start_rows(run: TrainingRun) -> Iterator[Row]:
     yield "environment", f"{environment.env}  {options}".rstrip()
     observed = describe_space(plan.observation_space) + _stacked(environment.num_stack)
     yield "observations", f"{environment.srl_model}: {observed}"
+    if environment.srl_model_path is not None:
+        yield "encoder", describe_representation(environment.srl_model_path).summary
     yield "actions", describe_space(plan.action_space)
     yield "algorithm", f"{algorithm.algo}, {algorithm.policy}" + (", hindsight replay" if algorithm.her else "")
     where = "in this process" if vector.vec_env == "dummy" else f"in {vector.num_cpu} processes"

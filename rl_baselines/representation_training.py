@@ -291,11 +291,16 @@ def measured_rows(metrics: "Metrics") -> list[tuple[str, str]]:
     if metrics.knn_mse is None:
         return [("effective rank", f"{metrics.rank:.1f} of {metrics.state_dim}; no ground truth is known")]
     by_name = zip(metrics.truth_names, metrics.correlations, metrics.explained, strict=True)
-    each = ", ".join(f"{name} {gtc:.2f} / {r2:.2f}" for name, gtc, r2 in by_name)
+    each = ", ".join(
+        f"{name} {gtc:.2f} / {r2:.2f}" if gtc == gtc else f"{name}: does not vary in them" for name, gtc, r2 in by_name
+    )
+    means = [
+        "unknown" if mean is None else f"{mean:.3f}" for mean in (metrics.mean_correlation, metrics.mean_explained)
+    ]
     return [
         ("KNN-MSE", f"{metrics.knn_mse:.4g} m² (less is better), {metrics.n_frames:,} held-out frames"),
-        ("GTC mean", f"{metrics.mean_correlation:.3f}"),
-        ("linear probe", f"R² {metrics.mean_explained:.3f}"),
+        ("GTC mean", means[0]),
+        ("linear probe", f"R² {means[1]}"),
         ("GTC / R² of", each),
         ("effective rank", f"{metrics.rank:.1f} of {metrics.state_dim}"),
     ]

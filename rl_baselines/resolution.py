@@ -22,6 +22,7 @@ from rl_baselines.hyperparameters import (
     steps_per_rollout,
 )
 from rl_baselines.layers import Layer, combine
+from rl_baselines.representations import encoded_space, settle_representation
 from rl_baselines.schedules import LearningRateSchedule, planned_steps
 from rl_baselines.sources import Source
 from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
@@ -144,6 +145,9 @@ def _complete_environment(config: RunConfig) -> RunConfig:
     except ValueError as error:
         raise UsageError(str(error)) from None
     row = ENVIRONMENTS.get(environment.env)
+    if environment.srl_model_path is not None:
+        key, kwargs = settle_representation(environment)
+        return _with_observation(config, key, kwargs)
     key = environment.srl_model or ("ground_truth" if row is not None else NATIVE)
     if key not in STATE_REPRESENTATIONS:
         raise unknown("--srl-model", key, STATE_REPRESENTATIONS)
@@ -154,18 +158,22 @@ def _complete_environment(config: RunConfig) -> RunConfig:
             f"--srl-model native is for third-party environments; {environment.env} offers "
             + ", ".join(row.observations)
         )
-    kwargs = {**environment.env_kwargs, **STATE_REPRESENTATIONS[key].env_kwargs}
+    return _with_observation(config, key, {**environment.env_kwargs, **STATE_REPRESENTATIONS[key].env_kwargs})
+
+
+def _with_observation(config: RunConfig, key: str, kwargs: dict[str, Any]) -> RunConfig:
+    """Take over what is observed, once the environment's options are known to be right."""
     try:
-        check_env_kwargs(environment.env, kwargs)
+        check_env_kwargs(config.environment.env, kwargs)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return changed(config, srl_model=key, env_kwargs=kwargs)
 
 
 def probe_spaces(config: RunConfig) -> tuple[gym.spaces.Space[Any], gym.spaces.Space[Any]]:
-    """Build the environment once to learn its spaces.
+    """Build the environment once to learn the spaces of what is observed and done.
 
-    :raises UsageError: when it cannot be built
+    :raises UsageError: when it cannot be built, or gives no pictures where some are to be encoded
     """
     environment = config.environment
     try:
@@ -175,7 +183,7 @@ def probe_spaces(config: RunConfig) -> tuple[gym.spaces.Space[Any], gym.spaces.S
     except (gym.error.Error, TypeError, ValueError, ImportError) as error:
         raise UsageError(_missing_extra(environment.env, error) or f"{environment.env}: {_first_line(error)}") from None
     try:
-        return env.observation_space, env.action_space
+        return encoded_space(environment, env.observation_space), env.action_space
     finally:
         env.close()
 
@@ -215,7 +223,8 @@ def _complete_algorithm(config: RunConfig, observation_space: gym.spaces.Space[A
     given = config.algorithm.hyperparam
     if config.algorithm.her and "learning_starts" not in given:
         given = {**given, "learning_starts": _first_episodes(config)}
-    images = policy.startswith("Cnn") or STATE_REPRESENTATIONS[config.environment.srl_model or NATIVE].needs_images
+    row = STATE_REPRESENTATIONS.get(config.environment.srl_model or NATIVE)
+    images = policy.startswith("Cnn") or row is None or row.needs_images  # a learnt representation encodes them
     return changed(
         config,
         policy=policy,

@@ -12,6 +12,7 @@ from rl_baselines.config_files import read_settings
 from rl_baselines.distillation.settings import check_resumed
 from rl_baselines.errors import UsageError
 from rl_baselines.hyperparameters import steps_per_rollout
+from rl_baselines.representations import with_own_copy
 from rl_baselines.resolution import LearningRatePlan, RunPlan, probe_spaces
 from rl_baselines.run_folder import RunFolder, short
 from rl_baselines.schedules import LearningRateSchedule, planned_steps
@@ -134,7 +135,7 @@ def plan_resumption(resumption: Resumption, num_timesteps: int | None) -> RunPla
     :param num_timesteps: another horizon; None keeps it
     :raises UsageError: when it lies before what is done
     """
-    settings = read_settings(str(resumption.folder.config))
+    settings = with_own_copy(read_settings(str(resumption.folder.config)), resumption.folder.path)
     if not {"env", "algo", "num_timesteps"} <= settings.keys():
         raise UsageError(f"{resumption.folder.config} is not complete: it does not tell what is trained")
     settings.setdefault("critic_warmup", "off")  # runs of earlier versions had none

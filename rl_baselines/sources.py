@@ -31,6 +31,7 @@ from rl_baselines.foreign.zoo_folder import (
 from rl_baselines.foreign.zoo_settings import initial_rate_of, normalization_of
 from rl_baselines.model_zip import ModelZip, plain_fields, read_model_zip
 from rl_baselines.normalization import JSON_NAME, read_statistics, read_statistics_pickle
+from rl_baselines.representations import with_own_copy
 from rl_baselines.run_folder import RunFolder, is_run_folder, newest_run, short
 
 
@@ -74,9 +75,9 @@ class Source:
     def settings(self) -> Mapping[str, Any] | None:
         """The complete settings it was trained with; None for a zip that is not ours."""
         if self.run is not None:
-            return read_settings(str(self.run.config))
+            return with_own_copy(read_settings(str(self.run.config)), self.model.parent, self.run.path)
         if "config" in self.content.origin:
-            return check_settings(self.content.origin["config"], str(self.model))
+            return with_own_copy(check_settings(self.content.origin["config"], str(self.model)), self.model.parent)
         return None
 
     @cached_property

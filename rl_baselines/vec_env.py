@@ -1,8 +1,8 @@
 """How environments become what an algorithm trains on. The order of wrappers is written here and nowhere else.
 
 One environment: environment, wrappers that Gymnasium registered for it, those asked for, `Monitor`, `EpisodeSeeds`.
-All together: vector environment, frame stack, image transposition, normalization. Normalization is outermost because
-off-policy algorithms store what lies beneath it.
+All together: vector environment, encoder, frame stack, image transposition, normalization. Normalization is outermost
+because off-policy algorithms store what lies beneath it.
 """
 
 import json
@@ -22,6 +22,7 @@ from rl_baselines.distillation.practice import environments_of
 from rl_baselines.env_wrappers import make_env
 from rl_baselines.episode_seeds import EpisodeSeeds
 from rl_baselines.process_vec_env import ProcessVecEnv
+from rl_baselines.representations import encode
 from rl_baselines.resolution import normalizable_keys
 from rl_baselines.watched_episode import watch
 
@@ -135,6 +136,7 @@ def make_evaluation_env(
 
 def wrap(env: VecEnv, config: RunConfig, training: bool) -> VecEnv:
     """Put the wrappers around a vector environment."""
+    env = encode(env, config.environment, config.algorithm.device)
     if config.environment.num_stack > 1:
         env = VecFrameStack(env, config.environment.num_stack)
     if _has_images_channels_last(env.observation_space):

@@ -1,5 +1,6 @@
 """How much of the ground truth is in learnt states, and in which form."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,8 @@ def knn_mse(states: np.ndarray, truths: np.ndarray, k: int = N_NEIGHBOURS) -> fl
 def ground_truth_correlation(states: np.ndarray, truths: np.ndarray) -> np.ndarray:
     """Give for each element of the ground truth its largest absolute correlation with any element of the states: (t,).
 
-    A. Raffin et al., S-RL Toolbox, 2018. What does not vary correlates with nothing.
+    A. Raffin et al., S-RL Toolbox, 2018. States that do not vary correlate with nothing; of an element of the ground
+    truth that does not vary nothing can be said: NaN.
     """
     centred = [values - values.mean(axis=0) for values in (truths.astype(np.float64), states.astype(np.float64))]
     lengths = [np.linalg.norm(values, axis=0) for values in centred]
@@ -54,8 +56,8 @@ def ground_truth_correlation(states: np.ndarray, truths: np.ndarray) -> np.ndarr
         np.divide(values, length, out=np.zeros_like(values), where=length > 1e-9 * max(1.0, float(length.max())))
         for values, length in zip(centred, lengths, strict=True)
     )
-    correlations: np.ndarray = np.abs(known.T @ found).max(axis=1)
-    return correlations
+    correlations = np.abs(known.T @ found).max(axis=1)
+    return np.where(varies(truths), correlations, np.nan)
 
 
 def linear_probe(
@@ -64,7 +66,7 @@ def linear_probe(
     """Give for each element of the ground truth the share of its variance that a linear map explains: R^2, (t,).
 
     The map is fitted by least squares on the frames of some episodes, and judged on those of others; it can be
-    negative there.
+    negative there. NaN for an element that does not vary in those.
     """
     mean, spread = states.mean(axis=0), states.std(axis=0) + 1e-8
     inputs, held_out = (
@@ -75,8 +77,13 @@ def linear_probe(
     weights = np.linalg.solve(normal, inputs.T @ truths.astype(np.float64))
     errors = np.square(held_out_truths - held_out @ weights).sum(axis=0)
     variance = np.square(held_out_truths - held_out_truths.mean(axis=0)).sum(axis=0)
-    explained: np.ndarray = 1 - errors / np.maximum(variance, 1e-12)
-    return explained
+    return np.where(varies(held_out_truths), 1 - errors / np.maximum(variance, 1e-12), np.nan)
+
+
+def varies(truths: np.ndarray) -> np.ndarray:
+    """Tell which elements of the ground truth are not the same in all frames: bool, (t,)."""
+    found: np.ndarray = np.ptp(truths, axis=0) > 1e-6
+    return found
 
 
 def effective_rank(states: np.ndarray) -> float:
@@ -115,12 +122,12 @@ class Metrics:
     @property
     def mean_correlation(self) -> float | None:
         """The mean over the elements of the ground truth; the S-RL Toolbox's GTC mean."""
-        return float(np.mean(self.correlations)) if self.truth_names else None
+        return _known_mean(self.correlations)
 
     @property
     def mean_explained(self) -> float | None:
         """The mean R^2 of the linear probe."""
-        return float(np.mean(self.explained)) if self.truth_names else None
+        return _known_mean(self.explained)
 
     @property
     def warning(self) -> str | None:
@@ -135,7 +142,18 @@ class Metrics:
 
     def to_record(self) -> dict[str, Any]:
         """Give all of it as JSON knows it."""
-        return {**vars(self), "gtc_mean": self.mean_correlation, "probe_mean": self.mean_explained}
+        each = {name: [_plain(value) for value in getattr(self, name)] for name in ("correlations", "explained")}
+        return {**vars(self), **each, "gtc_mean": self.mean_correlation, "probe_mean": self.mean_explained}
+
+
+def _known_mean(values: Sequence[float]) -> float | None:
+    """Give the mean of those that are numbers; None where none is."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def measure(states: np.ndarray, truths: np.ndarray, is_held_out: np.ndarray, truth_names: Sequence[str]) -> Metrics:

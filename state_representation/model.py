@@ -54,6 +54,17 @@ class Description:
     settings: Mapping[str, Any]
 
     @property
+    def key(self) -> str:
+        """What it is called in commands and run folders: its losses."""
+        return "_".join(word.split(":")[0] for word in self.losses)
+
+    @property
+    def summary(self) -> str:
+        """What it is, for people."""
+        height, width, _ = self.image_shape
+        return f"{self.architecture} of {', '.join(self.losses)}; pictures {width} x {height}, learnt in {self.env_id}"
+
+    @property
     def encoder_shape(self) -> ImageShape:
         """The shape of a picture as the encoder takes it."""
         return (*self.image_shape[:2], self.n_channels)

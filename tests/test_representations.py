@@ -72,6 +72,7 @@ def test_correlation_takes_the_best_element_in_either_direction() -> None:
     found = ground_truth_correlation(states, truth)
     assert found[0] == pytest.approx(1) and found[1] == pytest.approx(abs(np.corrcoef(states[:, 2], truth[:, 1])[0, 1]))
     assert ground_truth_correlation(np.ones((5, 3)), truth[:5]).tolist() == [0, 0]
+    assert np.isnan(ground_truth_correlation(truth, np.ones((500, 1)))).all()
 
 
 def test_linear_probe_is_judged_on_other_episodes() -> None:
@@ -82,6 +83,8 @@ def test_linear_probe_is_judged_on_other_episodes() -> None:
     assert explained[0] == pytest.approx(1, abs=1e-4) and explained[1] < 0.05
     shifted = linear_probe(states[:200], truth[:200], states[200:], truth[200:] + 10)
     assert shifted[0] < -5
+    still = linear_probe(states[:200], truth[:200], states[200:], np.ones((100, 2)))
+    assert np.isnan(still).all()
 
 
 def test_effective_rank_counts_directions() -> None:

@@ -62,6 +62,8 @@ def settle(options: ContinualOptions, given: Mapping[str, Any]) -> tuple[Experim
             raise unknown("method", method, METHODS)
         if method in RETENTION_KINDS:
             check_retention(method, plan.config.algorithm.algo)
+    if STUDENT in methods and plan.config.environment.srl_model_path is not None:
+        raise UsageError("a student learns from what is recorded: leave --srl-model-path out, or name other --methods")
     if STUDENT in methods and plan.config.environment.num_stack > 1:
         raise UsageError("a student learns from single observations: leave --num-stack out, or name other --methods")
     unplaced = Experiment(

@@ -13,6 +13,7 @@ from gymnasium.spaces import Space
 from rl_baselines.algorithms import find_algorithm
 from rl_baselines.config import FineTuningConfig, RunConfig, changed, default_of, flag_of, settings_of, to_flat
 from rl_baselines.errors import UsageError
+from rl_baselines.representations import check_together
 from rl_baselines.resolution import RunPlan, complete
 from rl_baselines.sources import Source
 from rl_baselines.transfer.inheritance import inherited_layer
@@ -87,6 +88,7 @@ def settle(plan: RunPlan, source: Source) -> FineTunePlan:
     known = _parent(source)
     if known is not None:
         parent, *spaces = known
+        check_together(parent.environment.srl_model_path, environment.srl_model_path, str(source))
         inherited = to_flat(parent)
         other_spaces = _other_spaces(spaces, (plan.observation_space, plan.action_space), parent, config)
     algorithm = config.algorithm.algo
