@@ -173,12 +173,12 @@ def settle(options: RepresentationOptions, frames: "Frames") -> "TrainingSetting
 
 
 def _default_folder(settings: "TrainingSettings", frames: "Frames", plan: Mapping[str, Any]) -> Path:
-    from state_representation.folder import EXTENDABLE
+    from state_representation.folder import EXTENDABLE, default_folder
 
     decisive = {name: value for name, value in plan.items() if name != EXTENDABLE}
     key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
     names = "_".join(objective.name for objective in settings.objectives)
-    return Path("logs") / "representations" / frames.env_id.rpartition(":")[2].replace("/", "-") / f"{names}_{key}"
+    return default_folder(frames.env_id) / f"{names}_{key}"
 
 
 def _show_start(console: "Console", training: "Training", folder: Path) -> None:

@@ -23,6 +23,7 @@ from rl_baselines.errors import UsageError
 from rl_baselines.machine import find_device
 from state_representation.model import RECORD_NAME, WEIGHTS_NAME, Description, StateModel, read_description
 from state_representation.objectives import RepresentationError
+from state_representation.registry import STATE_REPRESENTATIONS
 
 FOLDER_NAME = "representation"
 SETTING = "srl_model_path"
@@ -44,20 +45,18 @@ def describe(folder: str) -> Description:
 def settle_representation(environment: EnvironmentConfig) -> tuple[str, dict[str, Any]]:
     """Give the key of an environment's representation, and its options with pictures as the encoder takes them.
 
-    :param environment: with the folder of a representation
-    :raises UsageError: when something that was given disagrees with it
+    :param environment: with the folder of a representation, perhaps with a key of its own
+    :raises UsageError: when its key is that of something else
     """
     assert environment.srl_model_path is not None
     description = describe(environment.srl_model_path)
-    if environment.srl_model not in (None, description.key):
-        raise UsageError(
-            f"--srl-model {environment.srl_model} and --srl-model-path disagree: the key of the representation there "
-            f"is {description.key}; leave one of them out"
-        )
+    key = environment.srl_model or description.key
+    if key in STATE_REPRESENTATIONS:
+        raise UsageError(f"--srl-model {key} is not learnt, and --srl-model-path names what is; give one of them")
     if environment.env not in ENVIRONMENTS:
-        return description.key, dict(environment.env_kwargs)
+        return key, dict(environment.env_kwargs)
     known = {name: value for name, value in description.env_kwargs.items() if name in OF_PICTURES}
-    return description.key, {**known, **environment.env_kwargs, "observation": "raw_pixels"}
+    return key, {**known, **environment.env_kwargs, "observation": "raw_pixels"}
 
 
 def encoded_space(environment: EnvironmentConfig, space: gym.spaces.Space[Any]) -> gym.spaces.Space[Any]:

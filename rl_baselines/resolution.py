@@ -150,7 +150,8 @@ def _complete_environment(config: RunConfig) -> RunConfig:
         return _with_observation(config, key, kwargs)
     key = environment.srl_model or ("ground_truth" if row is not None else NATIVE)
     if key not in STATE_REPRESENTATIONS:
-        raise unknown("--srl-model", key, STATE_REPRESENTATIONS)
+        learnt = "of a learnt one --srl-model-path or --srl-config-file tells the folder"
+        raise UsageError(f"{unknown('--srl-model', key, STATE_REPRESENTATIONS)}; {learnt}")
     if row is None and key != NATIVE:
         raise UsageError(f"{environment.env} has only its own observation: --srl-model {key} needs one of our robots")
     if row is not None and key == NATIVE:

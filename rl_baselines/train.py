@@ -49,6 +49,15 @@ class TrainFiles:
         f"all. Presets: {', '.join(preset_names())}.",
         metavar="FILE",
     )
+    srl_config_file: str | None = setting(
+        None,
+        "YAML file with the folders of learnt representations by environment and key; --srl-model KEY takes one.",
+        metavar="FILE",
+    )
+    latest: bool = setting(False, "Observe by the newest learnt representation of the environment.")
+
+
+OF_FILES = ("config", "srl_config_file", "latest")
 
 
 def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
@@ -60,16 +69,21 @@ def plan_from(given: dict[str, Any]) -> "tuple[RunPlan, dict[str, Any]]":
     """
     from rl_baselines.config_files import read_settings
     from rl_baselines.layers import Layer, combine, tuned_layer
+    from rl_baselines.representation_choice import chosen_representation
     from rl_baselines.resolution import plan_run
     from rl_baselines.transfer.choices import check_scratch, settle
     from rl_baselines.transfer.inheritance import inherited_layer
 
-    flags = Layer("flags", {name: value for name, value in given.items() if name != "config"})
+    flags = Layer("flags", {name: value for name, value in given.items() if name not in OF_FILES})
     files = [Layer(f"--config {name}", read_settings(name)) for name in given.get("config", ()) if name != AUTO]
     layers = [*files, flags]
     if AUTO in given.get("config", ()):
         layers.insert(given["config"].index(AUTO), tuned_layer(layers))
     merged = combine(layers)
+    chosen = chosen_representation(merged, given.get("srl_config_file"), given.get("latest", False))
+    if chosen:
+        layers[-1] = Layer("flags", {**flags.values, **chosen})
+        merged = combine(layers)
     source = _find_source(merged, layers)
     notes: list[str] = []
     if source is not None:

@@ -28,6 +28,11 @@ EXTENDABLE = "epochs"
 """The one setting with which a training may be gone on with for longer."""
 
 
+def default_folder(env_id: str) -> Path:
+    """Give where the representations of an environment lie unless told otherwise."""
+    return Path("logs") / "representations" / env_id.rpartition(":")[2].replace("/", "-")
+
+
 @contextmanager
 def learning_in(folder: Path, plan: Mapping[str, Any]) -> Iterator[None]:
     """Hold a folder for a training, new or to be gone on with, against a second process.

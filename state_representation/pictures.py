@@ -26,7 +26,7 @@ def draw_losses(history: Sequence[Mapping[str, float]], best_epoch: int) -> Figu
             axes.plot(epochs, [row[prefix + name] for row in history], color=colour, label=label, marker=".")
         axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle="--", label="kept")
         values = [row[prefix + name] for row in history for prefix in ("", "validation_")]
-        if min(values) > 0:
+        if 0 < 10 * min(values) < max(values):
             axes.set_yscale("log")
         axes.set_title("weighted sum" if name == "total" else name, fontsize=10)
         axes.set_xlabel("epoch")

@@ -222,7 +222,8 @@ def test_such_a_policy_is_evaluated_and_recorded(trained: Run, tmp_path: Path) -
     ("args", "message"),
     [
         (("--srl-model-path", "nowhere"), "--srl-model-path: nowhere is no representation: it has no model.json"),
-        (("--srl-model", "ground_truth"), "--srl-model ground_truth and --srl-model-path disagree: the key"),
+        (("--srl-model", "ground_truth"), "--srl-model ground_truth is not learnt, and --srl-model-path names what is"),
+        (("--latest",), "--latest and --srl-model-path both say where a representation lies; give one of them"),
         (
             ("--env-kwargs", "image_size:32"),
             "encodes pictures of (16, 16, 3), uint8; MobileRobotGymEnv-v0 gives Box(0, 255",
@@ -236,3 +237,42 @@ def test_what_cannot_be_observed_is_refused(mobile: Path, tmp_path: Path, args: 
     done = call(rl_train.main, *env, *path, *args, "--no-vis", "--log-dir", tmp_path / "logs")
     assert done.code == 2 and message in done.err and done.err.count("\n") == 1, done.err
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_key_in_a_file_names_a_representation(mobile: Path, tmp_path: Path) -> None:
+    """The folder is found from the file's place; the key is the level of the run folder."""
+    shutil.copytree(mobile, tmp_path / "mine")
+    file = tmp_path / "models.yaml"
+    file.write_text("MobileRobotGymEnv-v0: {tiny: mine}")
+    args = (*MOBILE, "--srl-config-file", file, "--num-timesteps", 32, "--eval-freq", 0, *SHORT)
+    run, _ = call_train(*args, "--srl-model", "tiny", log_dir=tmp_path / "logs")
+    assert run.id.startswith("MobileRobotGymEnv-v0/tiny/ppo/") and (run.path / "representation" / "model.json").exists()
+    for flags, message in (
+        ((), f"--srl-config-file {file} needs --srl-model: tiny"),
+        (("--srl-model", "tyni"), "unknown --srl-model 'tyni'; known: tiny"),
+        (("--srl-model", "raw_pixels"), "--srl-model raw_pixels is not learnt: leave --srl-config-file out"),
+        (
+            ("--srl-model", "tiny", "--env", "OmnirobotEnv-v0"),
+            "must say of OmnirobotEnv-v0 which folder each key stands for",
+        ),
+    ):
+        done = call(rl_train.main, *args, *flags, "--log-dir", tmp_path / "none")
+        assert done.code == 2 and message in done.err and done.err.count("\n") == 1, done.err
+    lost = call(rl_train.main, *MOBILE, "--srl-model", "tiny", "--no-vis")
+    assert lost.code == 2 and "of a learnt one --srl-model-path or --srl-config-file tells the folder" in lost.err
+
+
+def test_the_newest_representation_of_an_environment(
+    mobile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    none = call(rl_train.main, *MOBILE, "--latest", "--no-vis")
+    assert (
+        none.code == 2
+        and "--latest: there is no representation in logs/representations/MobileRobotGymEnv-v0" in none.err
+    )
+    for seed in (1, 2):
+        words = ("--losses", "random", "--state-dim", 3 + seed, "--encoder", "mlp", "--seed", seed)
+        assert call(train.main, "--data-folder", mobile.with_name("data"), *words).code == 0
+    run, _ = call_train(*MOBILE, "--latest", "--num-timesteps", 32, "--eval-freq", 0, *SHORT, log_dir=tmp_path / "runs")
+    assert run.tensors()["policy/mlp_extractor.policy_net.0.weight"].shape == (64, 5)
