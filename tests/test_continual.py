@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rl_baselines.continual.outcome import Outcome
 from rl_baselines.continual.pictures import draw_finals, draw_tables
 from rl_baselines.continual.settling import settle
 from rl_baselines.evaluation_tasks import parse_tasks
+from rl_baselines.run_folder import lock_folder
 
 OMNI = ("--env", "OmnirobotEnv-v0")
 THREE = ("--tasks", "sc", "cc", "sqc")
@@ -222,6 +224,14 @@ def test_a_folder_of_another_experiment_is_left_alone(tmp_path: Path, capsys: py
     (tmp_path / "b" / "file").touch()
     assert main([*OMNI, "--tasks", "sc", "cc", "--output", str(tmp_path / "b")]) == 2
     assert "is there and holds no experiment; name a new or an empty folder" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_work_on_one_experiment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "experiment"
+    settle(ContinualOptions(tasks=("sc", "cc"), output=str(folder)), {"env": "OmnirobotEnv-v0"})
+    with closing(lock_folder(folder)):
+        assert main([*OMNI, "--tasks", "sc", "cc", "--output", str(folder)]) == 2
+    assert f"{folder} is in use by process {os.getpid()}: wait for it, or stop it first" in capsys.readouterr().err
 
 
 TINY = (

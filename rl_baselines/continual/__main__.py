@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ def command(argv: list[str]) -> int:
 
     from rl_baselines.continual.settling import settle
     from rl_baselines.job_queue import JobQueue
+    from rl_baselines.run_folder import lock_folder
     from rl_baselines.screen import make_console, standard_output_kept
 
     console = make_console()
@@ -62,12 +64,13 @@ def command(argv: list[str]) -> int:
         experiment, plan = settle(options, training)
         n_at_once = options.jobs or os.cpu_count() or 1
         jobs = experiment.jobs(n_processes=n_at_once if len(experiment.seeds) == 1 else 1)
-        _show_start(console, experiment, plan, len(jobs))
-        queue = JobQueue(jobs, n_at_once, experiment.folder / "logs", lambda text: console.print(text, soft_wrap=True))
-        report = queue.run()
-        if len(report.done) < len(jobs):
-            return _explain(report, argv)
-        result = _finish(console, experiment)
+        with closing(lock_folder(experiment.folder)):
+            _show_start(console, experiment, plan, len(jobs))
+            logs = experiment.folder / "logs"
+            report = JobQueue(jobs, n_at_once, logs, lambda text: console.print(text, soft_wrap=True)).run()
+            if len(report.done) < len(jobs):
+                return _explain(report, argv)
+            result = _finish(console, experiment)
     if options.json:
         print(json.dumps(result))
     return 0
