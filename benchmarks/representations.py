@@ -9,8 +9,8 @@ S-RL Toolbox, 2018, GTC means) is: supervised .71, splits .67, random .50, auto-
 224 x 224, 20,000 samples and policies of 5 million steps.
 
 Measures: KNN-MSE, GTC mean and the linear probe on held-out episodes; the mean reward of the last 100 training
-episodes. Fixed beforehand, by 95 % intervals (Student's t over seeds) of the paired differences in reward to the random encoder:
-better, worse, or inconclusive. Where ground truth is not better than random, all are inconclusive.
+episodes. Fixed beforehand, by 95 % intervals (Student's t over seeds) of the paired differences in reward to the
+random encoder: better, worse, or inconclusive. Where ground truth is not better than random, all are inconclusive.
 """
 
 import json
