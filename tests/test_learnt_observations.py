@@ -156,6 +156,7 @@ def test_a_run_that_was_broken_off_goes_on_exactly(mobile: Path, tmp_path: Path)
     ]
 
 
+@pytest.mark.slow
 def test_the_encoder_travels_with_a_fine_tune(trained: Run, tmp_path: Path) -> None:
     """A checkpoint that was copied away alone, and a fine-tune of it in another task."""
     alone = shutil.copytree(trained.checkpoint("last"), tmp_path / "alone")
@@ -262,6 +263,7 @@ def test_a_key_in_a_file_names_a_representation(mobile: Path, tmp_path: Path) ->
     assert lost.code == 2 and "of a learnt one --srl-model-path or --srl-config-file tells the folder" in lost.err
 
 
+@pytest.mark.slow
 def test_the_newest_representation_of_an_environment(
     mobile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,7 +152,10 @@ def test_a_linear_world_is_known_to_its_principal_components(tmp_path: Path) -> 
     assert knn_mse(model.encode(frames.images), frames.truths) < 1.05 * exact + 1e-4
 
 
-@pytest.mark.parametrize("name", ["autoencoder", pytest.param("supervised", marks=pytest.mark.slow), "inverse", "vae"])
+@pytest.mark.parametrize(
+    "name",
+    ["autoencoder", *(pytest.param(name, marks=pytest.mark.slow) for name in ("supervised", "inverse", "vae"))],
+)
 def test_a_loss_is_driven_down_on_a_few_pictures(tmp_path: Path, name: str) -> None:
     """32 transitions are learnt by heart: the loss falls to a tenth and less of what it was."""
     record_world(tmp_path / "data", square_picture, n_episodes=5, n_steps=8)
@@ -202,6 +205,7 @@ def test_every_loss_learns_by_the_command(tmp_path: Path, name: str) -> None:
     assert model.encode(np.zeros((1, 16, 16, 6), np.uint8)).shape == (1, 4)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_kept_and_patience_ends(tmp_path: Path) -> None:
     record_world(tmp_path / "data")
     result = learnt(
@@ -265,6 +269,7 @@ def _history(folder: Path) -> list[dict[str, str]]:
     return read_csv(folder / "history.csv") if (folder / "history.csv").exists() else []
 
 
+@pytest.mark.slow
 def test_more_epochs_go_on_as_if_it_had_never_ended(tmp_path: Path) -> None:
     record_world(tmp_path / "data", n_episodes=3)
     args = ("--losses", "autoencoder", "forward", "--state-dim", 3, "--encoder", "mlp", "--torch-threads", 1)
