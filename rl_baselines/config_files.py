@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from environments.durable import replace_file
 from rl_baselines.config import CONFIG_GROUPS, RunConfig, check_settings
 from rl_baselines.errors import UsageError, unknown
 
@@ -46,6 +45,8 @@ def read_settings(name: str) -> dict[str, Any]:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Store the complete configuration, a comment above each group."""
+    from environments.durable import replace_file  # not above: that imports the simulator, and `--help` would wait
+
     parts = []
     for group, cls in CONFIG_GROUPS.items():
         values = {item.name: _plain(getattr(getattr(config, group), item.name)) for item in fields(cls)}

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from environments.names import nearest_match
 from environments.registry import ENVIRONMENTS, check_env_kwargs, find_spec
 from rl_baselines.algorithms import Algorithm, check_action_space, find_algorithm
 from rl_baselines.config import RunConfig, changed, from_flat
@@ -150,8 +151,10 @@ def _complete_environment(config: RunConfig) -> RunConfig:
         return _with_observation(config, key, kwargs)
     key = environment.srl_model or ("ground_truth" if row is not None else NATIVE)
     if key not in STATE_REPRESENTATIONS:
-        learnt = "of a learnt one --srl-model-path or --srl-config-file tells the folder"
-        raise UsageError(f"{unknown('--srl-model', key, STATE_REPRESENTATIONS)}; {learnt}")
+        hint = (
+            "" if nearest_match(key, STATE_REPRESENTATIONS) else "; --srl-model-path tells the folder of a learnt one"
+        )
+        raise UsageError(f"{unknown('--srl-model', key, STATE_REPRESENTATIONS)}{hint}")
     if row is None and key != NATIVE:
         raise UsageError(f"{environment.env} has only its own observation: --srl-model {key} needs one of our robots")
     if row is not None and key == NATIVE:

@@ -163,7 +163,7 @@ def test_a_stop_from_outside_saves_and_the_resumed_run_equals_one_that_was_not_s
 def stop(flags: tuple[object, ...], how: str, tmp_path: Path) -> Run:
     log_dir = tmp_path / "logs"
     if how == "--stop-after":
-        for seconds in (3, *range(4, 20)):  # on a busy machine the first are over before training has begun
+        for seconds in range(1, 20):  # the first are over before training has begun
             stop_flags = ("--log-dir", log_dir, "--stop-after", f"{seconds}s")
             done = run_command("rl_baselines.train", *flags, *stop_flags, folder=tmp_path)
             assert (done.code, done.err) == (75, ""), done.err

@@ -260,7 +260,7 @@ def test_a_key_in_a_file_names_a_representation(mobile: Path, tmp_path: Path) ->
         done = call(rl_train.main, *args, *flags, "--log-dir", tmp_path / "none")
         assert done.code == 2 and message in done.err and done.err.count("\n") == 1, done.err
     lost = call(rl_train.main, *MOBILE, "--srl-model", "tiny", "--no-vis")
-    assert lost.code == 2 and "of a learnt one --srl-model-path or --srl-config-file tells the folder" in lost.err
+    assert lost.code == 2 and "--srl-model-path tells the folder of a learnt one" in lost.err
 
 
 @pytest.mark.slow
