@@ -61,6 +61,7 @@ assert not [name for name in sys.modules if name.startswith(("rl_baselines", "en
 """
 
 
+@pytest.mark.slow
 def test_plain_stable_baselines3_loads_models_and_statistics(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -109,7 +110,7 @@ def test_run_is_described(tmp_path: Path) -> None:
     assert (record["timesteps"], record["episodes"]) == (40, 4) == (40, len(run.rewards[0]))
     names = {item.name for group in CONFIG_GROUPS.values() for item in fields(group)}
     assert set(run.settings) == names
-    unset = {"num_cpu", "stop_value", "eval_freq", "load_rl_model_path", "new_lr"}
+    unset = {"srl_model_path", "num_cpu", "stop_value", "eval_freq", "load_rl_model_path", "new_lr"}
     unset |= {"norm", "retain_coef", "replay_mix", "freeze_until", "epochs_distillation", "eval_episode_window"}
     assert {name for name in names if run.settings[name] is None} == unset
 
