@@ -8,6 +8,7 @@ from pathlib import Path
 from rl_baselines.config import RunConfig, changed, from_flat, to_flat
 from rl_baselines.config_files import read_settings
 from rl_baselines.errors import UsageError
+from rl_baselines.representations import SETTING, identity_of, with_own_copy
 from rl_baselines.run_folder import RunFolder, find_runs, short
 
 
@@ -80,7 +81,7 @@ def _started(folder: RunFolder) -> str:
 
 def _config_of(folder: RunFolder) -> RunConfig | None:
     try:
-        return from_flat(read_settings(str(folder.config)))
+        return from_flat(with_own_copy(read_settings(str(folder.config)), folder.path))
     except UsageError:  # of another version, or torn: not a run to continue
         return None
 
@@ -90,4 +91,8 @@ def _without_horizon(config: RunConfig) -> RunConfig:
 
 
 def _text(config: RunConfig) -> str:
-    return json.dumps(to_flat(config), sort_keys=True, default=list)
+    """Give a configuration as text that is the same for the same run: its encoder by the weights, not by the place."""
+    settings = to_flat(config)
+    if settings[SETTING] is not None:
+        settings[SETTING] = identity_of(settings[SETTING])
+    return json.dumps(settings, sort_keys=True, default=list)

@@ -11,7 +11,7 @@ from rl_baselines.checkpoint import Checkpoint
 from rl_baselines.config import RunOptions, changed, check_settings, from_flat
 from rl_baselines.config_files import write_config
 from rl_baselines.records import trim
-from rl_baselines.representations import copy_to
+from rl_baselines.representations import keep_copy
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import Resumption, trimmed_row
 from rl_baselines.retention.retention import RETENTION_KINDS
@@ -62,7 +62,7 @@ def _with_own_encoder(plan: RunPlan, folder: RunFolder) -> RunPlan:
     source = plan.config.environment.srl_model_path
     if source is None:
         return plan
-    return replace(plan, config=changed(plan.config, srl_model_path=copy_to(folder.path, source)))
+    return replace(plan, config=changed(plan.config, srl_model_path=keep_copy(folder.path, source)))
 
 
 def go_on(resumption: Resumption, plan: RunPlan, options: RunOptions, argv: Sequence[str]) -> TrainingRun:

@@ -22,7 +22,7 @@ from rl_baselines.checkpoint import (
 from rl_baselines.model_zip import write_model_zip
 from rl_baselines.normalization import write_statistics
 from rl_baselines.replay_chunks import ReplayChunks
-from rl_baselines.representations import TravellingEncoder
+from rl_baselines.representations import send_along
 from rl_baselines.run_folder import RunFolder
 from rl_baselines.state_files import write_state
 
@@ -38,7 +38,7 @@ class CheckpointWriter:
     :param learning_rate: initial rate of the run
     :param capture: gives the state of everything else
     :param with_replay: whether the replay buffer is saved
-    :param encoder: of a policy that observes learnt states
+    :param run_with_encoder: the folder of a run whose policy observes learnt states; None for others
     :ivar seconds: time spent here
     """
 
@@ -49,12 +49,12 @@ class CheckpointWriter:
         learning_rate: float,
         capture: Callable[[], dict[str, Any]],
         with_replay: bool,
-        encoder: TravellingEncoder | None = None,
+        run_with_encoder: Path | None = None,
     ) -> None:
         self.model, self.origin, self.learning_rate, self.capture = model, origin, learning_rate, capture
         self.replay = ReplayChunks(model.replay_buffer) if with_replay and hasattr(model, "replay_buffer") else None
         self.second: ReplayChunks | None = None
-        self.encoder = encoder
+        self._run_with_encoder = run_with_encoder
         self.seconds = 0.0
         self._with_replay = with_replay
         self._replay_timesteps = 0
@@ -107,13 +107,16 @@ class CheckpointWriter:
         statistics = self.model.get_vec_normalize_env()
         if isinstance(statistics, VecNormalize):
             write_statistics(statistics, folder)
-        return {} if self.encoder is None else self.encoder.write(folder)
+        if self._run_with_encoder is not None:
+            send_along(self._run_with_encoder, folder)
+        return {}
 
     def _write(self, folder: Path) -> dict[str, StoredFile]:
-        files = self._write_model(folder)
+        self._write_model(folder)
         state_folder = folder / STATE_NAME
         state_folder.mkdir()
         state = self.capture()
+        files: dict[str, StoredFile] = {}
         done = self.model.num_timesteps
         rows_added = (done - self._replay_timesteps) // self.model.n_envs
         for name, chunks, n_rows in ((REPLAY_NAME, self.replay, rows_added), (SECOND_REPLAY_NAME, self.second, 0)):

@@ -203,8 +203,7 @@ def _plan_run(given: Mapping[str, Any], acting: ActingOptions, environment: dict
     layers = [inherited_layer(source, asked)[0], Layer("flags", asked)]
     own = complete(layers)[0]
     settings = {item.name: getattr(own.environment, item.name) for item in fields(RECORDED_ENVIRONMENT)}
-    if own.environment.srl_model_path is not None:  # the policy encodes what is recorded
-        settings["srl_model"] = "multi_view" if own.environment.env_kwargs.get("multi_view") else "raw_pixels"
+    settings["srl_model"] = _taken_kind(own)
     recorded = complete([Layer("parent", settings), Layer("flags", flags)])[0]
     description = {
         "kind": "run",
@@ -219,6 +218,13 @@ def _plan_run(given: Mapping[str, Any], acting: ActingOptions, environment: dict
     return _plan(given, recorded, {**description, **({"sees": kind} if kind else {})}, make_policy)
 
 
+def _taken_kind(own: "RunConfig") -> str | None:
+    """Give what a run takes from its environment: pictures, where it encodes them."""
+    if own.environment.srl_model_path is None:
+        return own.environment.srl_model
+    return "multi_view" if own.environment.env_kwargs.get("multi_view") else "raw_pixels"
+
+
 def _seen_kind(source: "Source", own: "RunConfig", recorded: "RunConfig") -> str | None:
     """Give the observation that a run takes where another one is recorded, or None where both are one.
 
@@ -227,9 +233,7 @@ def _seen_kind(source: "Source", own: "RunConfig", recorded: "RunConfig") -> str
     from environments.registry import ENVIRONMENTS
     from state_representation.registry import NATIVE, STATE_REPRESENTATIONS
 
-    seen, wanted = own.environment.srl_model or NATIVE, recorded.environment.srl_model
-    if own.environment.srl_model_path is not None:
-        seen = "multi_view" if own.environment.env_kwargs.get("multi_view") else "raw_pixels"
+    seen, wanted = _taken_kind(own) or NATIVE, recorded.environment.srl_model
     if seen == wanted:
         return None
     is_low_dimensional = own.environment.env in ENVIRONMENTS and not STATE_REPRESENTATIONS[seen].needs_images

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rl_baselines.command_line import parse
 from rl_baselines.config import setting
 from rl_baselines.errors import UsageError
+from rl_baselines.representation_training import frames_to_read
 
 if TYPE_CHECKING:
     from state_representation.frames import Frames
@@ -47,14 +48,15 @@ def command(argv: list[str]) -> int:
     from state_representation.model import StateModel
     from state_representation.objectives import RepresentationError
 
+    most = frames_to_read(options.training_set_size)
     paths = [Path(path) for path in options.paths]
     datasets = [path for path in paths if (path / INDEX_NAME).exists()]
     models = [path for path in paths if path not in datasets]
     if not datasets or not models:
         raise UsageError(f"name the folder of a representation and that of a dataset: {PROG} MODEL... DATA")
     try:
-        loaded = {path: StateModel.load(path, find_device(options.device)) for path in models}
-        most = None if options.training_set_size == -1 else options.training_set_size
+        device = find_device(options.device)
+        loaded = {path: StateModel.load(path, device) for path in models}
         frames = Frames.read(datasets, most)
         found = {path: measure_model(model, frames) for path, model in loaded.items()}
     except (DatasetError, RepresentationError) as error:

@@ -6,7 +6,9 @@ same command goes on.
 
 import hashlib
 import json
+import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from state_representation.model import StateModel
     from state_representation.training import Training, TrainingSettings
 
+EXIT_FAILED = 1
 PROG = "python -m state_representation.train"
 DESCRIPTION = (
     "Learn a representation of states from a recorded dataset of pictures. A training that was broken off goes on with "
@@ -85,8 +88,17 @@ class RepresentationOptions:
                 raise UsageError(f"--{name.replace('_', '-')} lies between 0 and 1, got {getattr(self, name)}")
         if self.patience < 0 or self.seed < 0 or not 0 <= self.beta < float("inf"):
             raise UsageError("--patience, --seed and --beta must not be negative")
-        if self.training_set_size != -1 and self.training_set_size < 1:
-            raise UsageError(f"--training-set-size is a number of frames, or -1, got {self.training_set_size}")
+        frames_to_read(self.training_set_size)
+
+
+def frames_to_read(size: int) -> int | None:
+    """Give what ``--training-set-size`` says; None for all frames.
+
+    :raises UsageError: for what is no number of frames
+    """
+    if size != -1 and size < 1:
+        raise UsageError(f"--training-set-size is a number of frames, or -1, got {size}")
+    return None if size == -1 else size
 
 
 def command(argv: list[str]) -> int:
@@ -98,13 +110,16 @@ def command(argv: list[str]) -> int:
 
     from environments.dataset import DatasetError
     from rl_baselines.screen import make_console, standard_output_kept
-    from state_representation.objectives import RepresentationError
+    from state_representation.objectives import DivergenceError, RepresentationError
 
     try:
         with standard_output_kept(options.json):
             result, code = _learn(options, make_console())
     except (DatasetError, RepresentationError) as error:
         raise UsageError(str(error)) from None
+    except DivergenceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
     if options.json and result is not None:
         print(json.dumps(result))
     return code
@@ -119,8 +134,7 @@ def _learn(options: RepresentationOptions, console: "Console") -> tuple[dict[str
     from state_representation.training import Training, check
 
     torch.set_num_threads(options.torch_threads or os.cpu_count() or 1)
-    most = None if options.training_set_size == -1 else options.training_set_size
-    frames = Frames.read([Path(folder) for folder in options.data_folder], most)
+    frames = Frames.read([Path(folder) for folder in options.data_folder], frames_to_read(options.training_set_size))
     settings = settle(options, frames)
     check(settings, frames)
     plan = {**json.loads(json.dumps(asdict(settings))), "dataset": frames.sha256}
@@ -154,7 +168,7 @@ def settle(options: RepresentationOptions, frames: "Frames") -> "TrainingSetting
 
     has_parts = any(word.count(":") > 1 for word in options.losses)
     names = [word.split(":")[0] for word in options.losses]
-    usual = None if has_parts else frames.truths.shape[1] if names == ["supervised"] else 200
+    usual = None if has_parts else max(1, len(frames.truth_names)) if names == ["supervised"] else 200
     state_dim = options.state_dim if options.state_dim is not None else usual
     return TrainingSettings(
         objectives=parse_objectives(options.losses, DEFAULT_WEIGHTS, state_dim),
@@ -226,9 +240,7 @@ def _run(console: "Console", training: "Training", folder: Path) -> None:
             highlight=False,
         )
 
-    n_batches, settings = training.n_batches(), training.settings
-    total, done = n_batches * settings.epochs, n_batches * len(training.history)
-    with part_progress("minibatches", total, done) as on_batch:
+    with part_progress("minibatches", *training.n_parts()) as on_batch:
         training.run(on_batch, on_epoch)
 
 
@@ -292,7 +304,8 @@ def measured_rows(metrics: "Metrics") -> list[tuple[str, str]]:
         return [("effective rank", f"{metrics.rank:.1f} of {metrics.state_dim}; no ground truth is known")]
     by_name = zip(metrics.truth_names, metrics.correlations, metrics.explained, strict=True)
     each = ", ".join(
-        f"{name} {gtc:.2f} / {r2:.2f}" if gtc == gtc else f"{name}: does not vary in them" for name, gtc, r2 in by_name
+        f"{name} {gtc:.2f} / {r2:.2f}" if not math.isnan(gtc) else f"{name}: does not vary in them"
+        for name, gtc, r2 in by_name
     )
     means = [
         "unknown" if mean is None else f"{mean:.3f}" for mean in (metrics.mean_correlation, metrics.mean_explained)

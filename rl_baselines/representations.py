@@ -3,8 +3,6 @@
 A run keeps a copy of its encoder, and so does each of its checkpoints; its configuration names the copy.
 """
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from environments.durable import link_or_copy
+from environments.durable import link_or_copy, replace_file
 from environments.registry import ENVIRONMENTS
-from rl_baselines.checkpoint import StoredFile, hash_of
+from rl_baselines.checkpoint import hash_of
 from rl_baselines.config import EnvironmentConfig
 from rl_baselines.errors import UsageError
 from rl_baselines.machine import find_device
+from rl_baselines.run_folder import short
 from state_representation.model import RECORD_NAME, WEIGHTS_NAME, Description, StateModel, read_description
 from state_representation.objectives import RepresentationError
 from state_representation.registry import STATE_REPRESENTATIONS
@@ -117,35 +116,28 @@ def encode(env: VecEnv, environment: EnvironmentConfig, device: str) -> VecEnv:
     return EncodedVecEnv(env, model)
 
 
-class TravellingEncoder:
-    """The copy of an encoder that a run keeps, and gives to each of its checkpoints.
+def keep_copy(run: Path, source: str) -> str:
+    """Copy a representation into the folder of a run, forced to disk, and give the path of the copy.
 
-    :param run: the run's folder
+    :raises UsageError: when it cannot be read
     """
-
-    def __init__(self, run: Path) -> None:
-        self._folder = run / FOLDER_NAME
-        self._stored: dict[str, StoredFile] = {}
-
-    def write(self, checkpoint: Path) -> dict[str, StoredFile]:
-        """Put it into the folder of a checkpoint, and give the files by their path there."""
-        target = checkpoint / FOLDER_NAME
-        target.mkdir()
-        for name in (RECORD_NAME, WEIGHTS_NAME):
-            link_or_copy(self._folder / name, target / name)
-            if name not in self._stored:
-                source = self._folder / name
-                self._stored[name] = StoredFile(source.stat().st_size, hash_of(source))
-        return {f"{FOLDER_NAME}/{name}": stored for name, stored in self._stored.items()}
-
-
-def copy_to(folder: Path, source: str) -> str:
-    """Copy a representation into a folder of a run, and give the path of the copy."""
-    target = folder / FOLDER_NAME
+    target = run / FOLDER_NAME
     target.mkdir()
     for name in (RECORD_NAME, WEIGHTS_NAME):
-        shutil.copyfile(Path(source) / name, target / name)
+        try:
+            content = (Path(source) / name).read_bytes()
+        except OSError as error:
+            raise UsageError(f"--srl-model-path: cannot read {Path(source) / name}: {error.strerror}") from None
+        replace_file(target / name, content)
     return str(target)
+
+
+def send_along(run: Path, checkpoint: Path) -> None:
+    """Put the copy that a run keeps into the folder of a checkpoint too."""
+    target = checkpoint / FOLDER_NAME
+    target.mkdir()
+    for name in (RECORD_NAME, WEIGHTS_NAME):
+        link_or_copy(run / FOLDER_NAME / name, target / name)
 
 
 def with_own_copy(settings: Mapping[str, Any], *places: Path) -> dict[str, Any]:
@@ -161,19 +153,24 @@ def with_own_copy(settings: Mapping[str, Any], *places: Path) -> dict[str, Any]:
     return found
 
 
+def identity_of(folder: str) -> str | None:
+    """Give a name for the weights of a representation, the same wherever they are copied; None where they are gone."""
+    path = Path(folder) / WEIGHTS_NAME
+    return hash_of(path) if path.is_file() else None
+
+
 def check_together(parents: str | None, own: str | None, source: str) -> None:
     """Refuse a policy in front of another encoder than that which it has learnt with.
 
-    :param parents: the folder of the source's encoder
+    :param parents: the folder of the source's encoder; where it is gone nothing can be said
     :param own: that of the fine-tune
     :param source: how the source is called
     :raises UsageError: in one line
     """
     if parents is None or own is None or parents == own:
         return
-    first, second = (hash_of(Path(folder) / WEIGHTS_NAME) for folder in (parents, own))
-    if first != second:
+    if identity_of(parents) not in (None, identity_of(own)):
         raise UsageError(
             f"the policy of {source} does not belong to the encoder of --srl-model-path {own}: it has learnt with that "
-            f"of {os.path.relpath(parents)}, which a fine-tune takes over; leave --srl-model-path out"
+            f"of {short(Path(parents))}, which a fine-tune takes over; leave --srl-model-path out"
         )

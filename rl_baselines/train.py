@@ -49,6 +49,12 @@ class TrainFiles:
         f"all. Presets: {', '.join(preset_names())}.",
         metavar="FILE",
     )
+
+
+@dataclass(frozen=True)
+class RepresentationNames:
+    """Learnt representations by name"""
+
     srl_config_file: str | None = setting(
         None,
         "YAML file with the folders of learnt representations by environment and key; --srl-model KEY takes one.",
@@ -338,7 +344,10 @@ def command(argv: list[str]) -> int:
     """
     began = time.monotonic()
     given = parse(
-        (TrainFiles, ResumeOptions, TrustOptions, *TRAIN_GROUPS), argv, "python -m rl_baselines.train", DESCRIPTION
+        (TrainFiles, RepresentationNames, ResumeOptions, TrustOptions, *TRAIN_GROUPS),
+        argv,
+        "python -m rl_baselines.train",
+        DESCRIPTION,
     )
 
     from rl_baselines.callbacks import TimeBudget

@@ -40,7 +40,6 @@ from rl_baselines.model_zip import load_tensors, read_model_zip
 from rl_baselines.normalization import JSON_NAME, apply_statistics, read_statistics
 from rl_baselines.progress_file import ProgressFile
 from rl_baselines.records import mark
-from rl_baselines.representations import TravellingEncoder
 from rl_baselines.resolution import RunPlan
 from rl_baselines.resuming import STATE_FORMAT, Resumption, resume_rows
 from rl_baselines.retention.retention import Retention
@@ -118,7 +117,7 @@ class TrainingRun:
             self.fingerprint = fingerprint_of(self.env)
             self.writer = CheckpointWriter(
                 *(self.model, self._origin(), self._initial_rate, self.capture, options.save_replay_buffer == "all"),
-                encoder=None if self.config.environment.srl_model_path is None else TravellingEncoder(folder.path),
+                run_with_encoder=None if self.config.environment.srl_model_path is None else folder.path,
             )
             self.best = BestModel(self.model, self.config.evaluation.best_by)
             self.freezing = make_freezing(self.model, self.config, plan.steps_planned) if self.is_fine_tune else None

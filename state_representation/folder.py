@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 
 from environments.durable import replace_file
 from state_representation.metrics import Metrics
+from state_representation.model import PLAN_NAME
 from state_representation.objectives import RepresentationError
 
-PLAN_NAME, HISTORY_NAME, METRICS_NAME, PLOTS_NAME = "training.json", "history.csv", "metrics.json", "plots"
+HISTORY_NAME, METRICS_NAME, PLOTS_NAME = "history.csv", "metrics.json", "plots"
 EXTENDABLE = "epochs"
 """The one setting with which a training may be gone on with for longer."""
 
@@ -47,8 +48,12 @@ def learning_in(folder: Path, plan: Mapping[str, Any]) -> Iterator[None]:
             f"{folder} holds a training with other settings: its {different} is {json.dumps(found.get(different))}, "
             f"asked for is {json.dumps(plan[different])}; name another --log-folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / ".lock", "w")  # noqa: SIM115  held as long as the context
+    except OSError as error:
+        raise RepresentationError(f"cannot write into {folder}: {error.strerror or error}") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -62,12 +67,14 @@ def _read_plan(folder: Path) -> dict[str, Any]:
     if not folder.exists() or (folder.is_dir() and not any(path.name != ".lock" for path in folder.iterdir())):
         return {}
     try:
-        plan: dict[str, Any] = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
-        return {name: plan[name] for name in plan}
-    except (OSError, ValueError, TypeError):
+        plan = json.loads((folder / PLAN_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        plan = None
+    if not isinstance(plan, dict):
         raise RepresentationError(
             f"{folder} is there and holds no training of a representation; name a new --log-folder"
-        ) from None
+        )
+    return plan
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:

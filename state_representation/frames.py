@@ -9,11 +9,11 @@ import numpy as np
 from gymnasium import spaces
 
 from environments.dataset import Dataset
+from state_representation.metrics import varies
 from state_representation.networks import ImageShape
 from state_representation.objectives import RepresentationError
 
 AXES = "xyz"
-SAME_PLACE_M = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +129,10 @@ def _check(datasets: Sequence[Dataset]) -> int | None:
             f"a representation is learnt from pictures, and {datasets[0].path} holds {observation_space}; record it "
             "with --srl-model raw_pixels"
         )
-    if isinstance(action_space, spaces.Discrete):
+    if isinstance(action_space, spaces.Discrete) and action_space.start == 0:
         return int(action_space.n)
     if not isinstance(action_space, spaces.Box) or len(action_space.shape) != 1:
-        raise RepresentationError(f"actions must be Discrete or Box, {datasets[0].path} has {action_space}")
+        raise RepresentationError(f"actions must be Discrete from 0 or Box, {datasets[0].path} has {action_space}")
     return None
 
 
@@ -161,6 +161,6 @@ def _varying(positions: Mapping[str, np.ndarray]) -> tuple[np.ndarray, tuple[str
         for name, values in positions.items()
         for index, axis in zip(range(values.shape[1]), AXES, strict=False)
     }
-    kept = {name: values for name, values in columns.items() if np.ptp(values) > SAME_PLACE_M}
+    kept = {name: values for name, values in columns.items() if varies(values[:, None])[0]}
     n_frames = len(next(iter(positions.values())))
     return np.stack([*kept.values()], axis=1) if kept else np.zeros((n_frames, 0), np.float32), tuple(kept)

@@ -28,7 +28,6 @@ class Surroundings:
     :param shape: of a picture as the encoder takes it
     :param n_actions: of discrete actions; None for continuous ones
     :param action_dim: elements of a continuous action
-    :param truth_dim: elements of the ground truth
     :param occlusion: share of height and of width that dae covers
     :param beta: weight of the divergence of vae, beside the squared error
     :param inverse_model: ``linear`` or ``mlp``
@@ -40,7 +39,6 @@ class Surroundings:
     shape: ImageShape
     n_actions: int | None
     action_dim: int
-    truth_dim: int
     occlusion: float = 0.5
     beta: float = 1.0
     inverse_model: str = "linear"

@@ -24,7 +24,7 @@ from state_representation.networks import ENCODERS, Encoder, ImageShape, make_en
 from state_representation.objectives import RepresentationError
 
 FORMAT = 1
-RECORD_NAME, WEIGHTS_NAME = "model.json", "encoder.safetensors"
+RECORD_NAME, WEIGHTS_NAME, PLAN_NAME = "model.json", "encoder.safetensors", "training.json"
 BATCH = 256
 
 
@@ -91,7 +91,7 @@ class StateModel:
         return self.encoder.head.weight.device
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """Give the states of pictures, each as if it were alone.
+        """Give the states of pictures, each as if it were alone, up to rounding.
 
         :param images: uint8, (n, height, width, channels)
         :return: float32, (n, state_dim)
@@ -144,11 +144,16 @@ def read_description(folder: Path) -> Description:
         record["image_shape"] = tuple(record["image_shape"])
         description = Description(**{**record, "losses": tuple(record["losses"])})
     except (FileNotFoundError, NotADirectoryError):
+        if (folder / PLAN_NAME).is_file():
+            reason = "is not finished; give the command that learns it once more"
+            raise RepresentationError(f"the representation {folder} {reason}") from None
         raise RepresentationError(f"{folder} is no representation: it has no {RECORD_NAME}") from None
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, RepresentationError):
             raise
         raise RepresentationError(f"the representation {folder} is damaged: {RECORD_NAME}: {error}") from None
+    if not (folder / WEIGHTS_NAME).is_file():
+        raise RepresentationError(f"the representation {folder} is damaged: {WEIGHTS_NAME} is missing")
     if description.architecture not in ENCODERS:
         raise RepresentationError(f"the representation {folder} has an unknown encoder {description.architecture!r}")
     return description

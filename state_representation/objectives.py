@@ -14,6 +14,10 @@ class RepresentationError(ValueError):
     """What was asked of a representation cannot be done; the message is one line."""
 
 
+class DivergenceError(Exception):
+    """A loss became infinite or no number; the message is one line."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """One loss on its part of the state.

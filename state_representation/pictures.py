@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from state_representation.metrics import neighbours
 from state_representation.networks import ImageShape
 
-COLOURS = ("#1f5fa8", "#d95f02", "#2a8a57", "#8e44ad", "#8c6d1f", "#c2185b", "#5d6d7e")
+LEARNING_COLOUR, VALIDATION_COLOUR = "#1f5fa8", "#d95f02"
 MAX_POINTS = 3000
 N_RESTORED, N_ANCHORS, N_NEAREST = 8, 6, 5
 
@@ -21,8 +21,9 @@ def draw_losses(history: Sequence[Mapping[str, float]], best_epoch: int) -> Figu
     names = names if len(names) > 2 else ["total"]  # one loss and its weighted sum say the same
     figure = Figure(figsize=(3.4 * len(names) + 0.6, 3.4), dpi=120, layout="constrained")
     epochs = [row["epoch"] for row in history]
+    curves = (("", "learning", LEARNING_COLOUR), ("validation_", "validation", VALIDATION_COLOUR))
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        for prefix, label, colour in (("", "learning", COLOURS[0]), ("validation_", "validation", COLOURS[1])):
+        for prefix, label, colour in curves:
             axes.plot(epochs, [row[prefix + name] for row in history], color=colour, label=label, marker=".")
         axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle="--", label="kept")
         values = [row[prefix + name] for row in history for prefix in ("", "validation_")]
@@ -67,7 +68,7 @@ def draw_restored(images: np.ndarray, restored: np.ndarray) -> Figure:
     :param restored: of the same shape; perhaps of the first camera alone
     """
     rows = [_first_camera(images), _first_camera(restored)]
-    return _sheet(rows, ["picture", "restored"], ["" for _ in images])
+    return _sheet(rows, ["picture", "restored"])
 
 
 def draw_neighbours(images: np.ndarray, states: np.ndarray, truths: np.ndarray) -> Figure:
@@ -82,10 +83,12 @@ def draw_neighbours(images: np.ndarray, states: np.ndarray, truths: np.ndarray) 
     chosen = np.concatenate([anchors[None], nearest[anchors].T])
     distances = np.linalg.norm(truths[chosen] - truths[anchors][None], axis=2)
     labels = ["frame", *(f"nearest {rank}" for rank in range(1, len(chosen)))]
-    figure = _sheet([_first_camera(images[row]) for row in chosen], labels, ["" for _ in anchors])
-    for axes, distance in zip(figure.axes[len(anchors) :], distances[1:].flat, strict=True):
+    figure = _sheet([_first_camera(images[row]) for row in chosen], labels)
+    is_known = truths.shape[1] > 0
+    for axes, distance in zip(figure.axes[len(anchors) :], distances[1:].flat, strict=True) if is_known else ():
         axes.set_title(f"{distance:.2f} m", fontsize=8, pad=2)
-    figure.suptitle("frames and those with the nearest states; how far they are from it in ground truth", fontsize=10)
+    how_far = "; how far they are from it in ground truth" if is_known else ""
+    figure.suptitle(f"frames and those with the nearest states{how_far}", fontsize=10)
     return figure
 
 
@@ -104,10 +107,10 @@ def _two_directions(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return places, np.pad(shares[:2], (0, 2 - n_found))
 
 
-def _sheet(rows: Sequence[np.ndarray], labels: Sequence[str], titles: Sequence[str]) -> Figure:
-    n_columns = len(titles)
+def _sheet(rows: Sequence[np.ndarray], labels: Sequence[str]) -> Figure:
+    n_columns = len(rows[0])
     figure = Figure(figsize=(1.15 * n_columns + 0.9, 1.25 * len(rows) + 0.5), dpi=120, layout="constrained")
-    grid = np.atleast_2d(figure.subplots(len(rows), n_columns, squeeze=False))
+    grid = figure.subplots(len(rows), n_columns, squeeze=False)
     for row, label, line in zip(rows, labels, grid, strict=True):
         for image, axes in zip(row, line, strict=True):
             _show(axes, image)

@@ -23,8 +23,8 @@ from environments.durable import replace_file
 from state_representation.frames import Frames
 from state_representation.losses import LOSSES, PCA, UNTRAINED, Autoencoder, Loss, Step, Surroundings, Transitions
 from state_representation.networks import Encoder, make_encoder, to_network
-from state_representation.objectives import Objective, RepresentationError
-from state_representation.principal_components import fit_principal_components
+from state_representation.objectives import DivergenceError, Objective, RepresentationError
+from state_representation.principal_components import BATCH, fit_principal_components
 
 CHECKPOINT_NAME = "training.safetensors"
 VALIDATION = "validation"
@@ -131,7 +131,7 @@ class Training:
 
         :param on_batch: called after each minibatch, of validation too
         :param on_epoch: called with the figures of each epoch
-        :raises RepresentationError: when a loss becomes infinite or no number
+        :raises DivergenceError: when a loss becomes infinite or no number
         """
         if self.settings.objectives[0].name == PCA:
             learnt = self.frames.images[self.frames.starts[self._train]]
@@ -148,9 +148,12 @@ class Training:
         self.encoder.load_state_dict(self._best)
         return self.encoder
 
-    def n_batches(self) -> int:
-        """Give the number of minibatches of an epoch, with those of validation."""
-        return self._n_updates + math.ceil(len(self._validation) / self.settings.batch_size)
+    def n_parts(self) -> tuple[int, int]:
+        """Give how often `run` calls `on_batch` in all, and how many of these calls an earlier process has made."""
+        if self.settings.is_untrained:
+            return (math.ceil(len(self._train) / BATCH) if self.settings.objectives[0].name == PCA else 0), 0
+        each = self._n_updates + math.ceil(len(self._validation) / self.settings.batch_size)
+        return each * self.settings.epochs, each * len(self.history)
 
     @property
     def _n_updates(self) -> int:
@@ -180,7 +183,6 @@ class Training:
             shape=(*frames.shape[:2], self.n_channels),
             n_actions=frames.n_actions,
             action_dim=frames.action_dim,
-            truth_dim=frames.truths.shape[1],
             occlusion=settings.occlusion,
             beta=settings.beta,
             inverse_model=settings.inverse_model,
@@ -198,17 +200,16 @@ class Training:
         for start in range(0, len(order), settings.batch_size):
             parts = self._losses_of(order[start : start + settings.batch_size], noise)
             total = self._total(parts)
-            if not math.isfinite(total.item()):
-                raise RepresentationError(
-                    f"the loss became {total.item()} in epoch {number}: lower --learning-rate, or the losses' weights"
-                )
+            _check_finite(total.item(), number)
             self._optimizer.zero_grad()
             total.backward()
             self._optimizer.step()
             learnt.append({name: part.item() for name, part in parts.items()} | {"total": total.item()})
             on_batch()
         row = {"epoch": float(number), **{name: float(np.mean([one[name] for one in learnt])) for name in learnt[0]}}
-        return row | {f"{VALIDATION}_{name}": value for name, value in self._validate(on_batch).items()}
+        row |= {f"{VALIDATION}_{name}": value for name, value in self._validate(on_batch).items()}
+        _check_finite(_validation_loss(row), number)
+        return row
 
     def _drawn(self, rng: np.random.Generator) -> np.ndarray:
         """Give the transitions of an epoch in their order."""
@@ -315,6 +316,8 @@ def check(settings: TrainingSettings, frames: Frames) -> None:
             )
         if loss.needs_discrete and frames.n_actions is None:
             raise RepresentationError(f"{objective.name} needs discrete actions, to tell which of them are equal")
+        if loss.needs_truth and not frames.truth_names:
+            raise RepresentationError(f"{objective.name} needs a ground truth, and nothing is known of it in the data")
         if loss.needs_truth and objective.dim != frames.truths.shape[1]:
             names_of_truth = ", ".join(frames.truth_names) or "nothing"
             raise RepresentationError(
@@ -328,6 +331,11 @@ def standardized(truths: np.ndarray, learnt_from: np.ndarray) -> np.ndarray:
     mean, spread = truths[learnt_from].mean(axis=0), truths[learnt_from].std(axis=0)
     found: np.ndarray = ((truths - mean) / np.where(spread > 0, spread, 1.0)).astype(np.float32)
     return found
+
+
+def _check_finite(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise DivergenceError(f"the loss became {loss} in epoch {epoch}: lower --learning-rate, or the losses' weights")
 
 
 def _validation_loss(row: Mapping[str, Any]) -> float:

@@ -278,3 +278,36 @@ def test_the_newest_representation_of_an_environment(
         assert call(train.main, "--data-folder", mobile.with_name("data"), *words).code == 0
     run, _ = call_train(*MOBILE, "--latest", "--num-timesteps", 32, "--eval-freq", 0, *SHORT, log_dir=tmp_path / "runs")
     assert run.tensors()["policy/mlp_extractor.policy_net.0.weight"].shape == (64, 5)
+
+
+def test_the_same_command_finds_its_run_again(mobile: Path, tmp_path: Path) -> None:
+    """A run names its own copy of the encoder; what counts is that it is the same encoder."""
+    args = (*MOBILE, "--num-timesteps", 32, "--eval-freq", 0, *SHORT, "--auto-resume", "--log-dir", tmp_path / "logs")
+    first = call(rl_train.main, *args, "--srl-model-path", mobile)
+    again = call(rl_train.main, *args, "--srl-model-path", mobile)
+    assert (first.code, again.code) == (0, 0) and len(list((tmp_path / "logs").glob("*/*/*/*/run.json"))) == 1
+    other = make_model(tmp_path / "other", "--encoder", "mlp", "--seed", 5, data=mobile.with_name("data"))
+    assert call(rl_train.main, *args, "--srl-model-path", other).code == 0
+    assert len(list((tmp_path / "logs").glob("*/*/*/*/run.json"))) == 2
+
+
+def test_a_damaged_encoder_is_one_line(mobile: Path, trained: Run, tmp_path: Path) -> None:
+    """Whether its weights are missing or torn, nothing is left behind; a zip that was copied away alone takes one."""
+    for name, content in (("missing", None), ("torn", b"x")):
+        model = shutil.copytree(mobile, tmp_path / name)
+        (model / "encoder.safetensors").unlink()
+        if content is not None:
+            (model / "encoder.safetensors").write_bytes(content)
+        for source in ((), ("--load-rl-model-path", trained.path, "--new-lr", 1e-3)):
+            done = call(
+                rl_train.main, *MOBILE, *source, "--srl-model-path", model, *SHORT, "--log-dir", tmp_path / "logs"
+            )
+            assert done.code == 2 and done.err.count("\n") == 1 and not (tmp_path / "logs").exists(), done.err
+    alone = tmp_path / "policy.zip"
+    shutil.copyfile(trained.checkpoint("last") / "model.zip", alone)
+    shutil.copyfile(trained.checkpoint("last") / "vecnormalize.json", tmp_path / "vecnormalize.json")
+    kept = shutil.move(trained.path / "representation", tmp_path / "aside")
+    try:
+        assert call(enjoy.main, alone, "--srl-model-path", mobile, "-n", 1).code == 0
+    finally:
+        shutil.move(kept, trained.path / "representation")

@@ -33,7 +33,6 @@ def surroundings(name: str, start: int = 0, stop: int = 2, **changes: Any) -> Su
         "shape": SHAPE,
         "n_actions": 2,
         "action_dim": 1,
-        "truth_dim": 2,
     }
     return Surroundings(**{**values, **changes})
 

@@ -386,3 +386,26 @@ def test_observations_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
     record_world(tmp_path / "data", n_episodes=2, n_steps=3, observation_space=space)
     done = learn(tmp_path / "model", tmp_path / "data", "--losses", "inverse")
     assert done.code == 2 and "a representation is learnt from pictures" in done.err and "raw_pixels" in done.err
+
+
+def test_a_training_that_diverges_fails_in_one_line(tmp_path: Path) -> None:
+    record_world(tmp_path / "data", n_episodes=3)
+    args = ("--losses", "autoencoder", "--encoder", "mlp", *QUICK, "--learning-rate", 1e30)
+    done = learn(tmp_path / "model", tmp_path / "data", *args)
+    assert done.code == 1 and done.err.startswith("error: the loss became") and "lower --learning-rate" in done.err
+    assert done.err.count("\n") == 1 and not (tmp_path / "model" / "model.json").exists()
+    left = call(evaluate.main, tmp_path / "model", tmp_path / "data")
+    assert left.code == 2 and "is not finished; give the command that learns it once more" in left.err
+
+
+def test_places_that_cannot_be_written_and_numbers_that_make_no_sense(tmp_path: Path) -> None:
+    record_world(tmp_path / "data", n_episodes=2, n_steps=5, ground_truth_known=False)
+    (tmp_path / "file").touch()
+    for done, message in (
+        (learn(tmp_path / "file" / "model", tmp_path / "data", "--losses", "random"), "cannot write into"),
+        (learn(tmp_path / "model", tmp_path / "data", "--losses", "supervised"), "supervised needs a ground truth"),
+        (call(evaluate.main, tmp_path, "--training-set-size", -5), "--training-set-size is a number of frames, or -1"),
+    ):
+        assert done.code == 2 and message in done.err and done.err.count("\n") == 1, done.err
+    result = learnt(tmp_path / "model", tmp_path / "data", "--losses", "random", "--state-dim", 3)
+    assert (result["knn_mse"], result["gtc_mean"], result["truth_names"]) == (None, None, [])

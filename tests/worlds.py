@@ -37,6 +37,7 @@ def record_world(
     n_steps: int = 25,
     n_channels: int = 3,
     continuous: bool = False,
+    ground_truth_known: bool = True,
     **changes: Any,
 ) -> Dataset:
     """Write episodes of a point that is moved at random; the reward is 1 where x is above 0.7, -1 below 0.3, else 0."""
@@ -58,7 +59,7 @@ def record_world(
                 rewards=np.array(rewards, np.float64),
                 terminated=False,
                 truncated=True,
-                ground_truth=np.stack(positions),
+                ground_truth=np.stack(positions) if ground_truth_known else np.zeros((n_steps + 1, 0), np.float32),
                 target=np.full((n_steps + 1, 2), 0.5, np.float32),
                 start_seed=index,
             )
